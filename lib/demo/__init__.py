@@ -1,0 +1,1 @@
+"""What the scripts share: options, finding weights and pictures, the window, saving."""

@@ -1,0 +1,12 @@
+"""Image encoders, one file each.
+
+ENCODERS names, for every encoder kind that a config can ask for, the two modules that make it up: the patch embedding
+(picture -> tokens and patch grid) and the image encoder (tokens and patch grid -> four stages).
+"""
+
+from .layers import PatchEmbed
+from .vit import ViTEncoder
+
+ENCODERS = {
+    "vit": (PatchEmbed, ViTEncoder),
+}

@@ -1,0 +1,211 @@
+"""What the image encoders share: patch embedding, attention, feed-forward networks, the transformer block, one cache.
+
+Shapes: B batch, H W picture, P patch side, N patch tokens (one per patch, row by row), T tokens in all (class token
+included), C features of a token, A attention heads, D = C / A features of a head.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PatchEmbed(nn.Module):
+    """Cuts a picture into square patches and turns each into one token ("ViT" paper, section 3.1).
+
+    Every patch goes through the same linear map. Written as a convolution whose stride is its kernel size, because a
+    linear map of non-overlapping patches is exactly that.
+    """
+
+    def __init__(self, *, features: int, patch_size: int):
+        super().__init__()
+        self.patch_size = patch_size
+        self.projection = nn.Conv2d(3, features, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, image_rgb: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """B x 3 x H x W picture -> B x N x C tokens, and the patch grid (rows, columns) with rows * columns = N.
+
+        Raises ValueError when H or W is not a multiple of the patch size.
+        """
+        height, width = image_rgb.shape[-2:]
+        if height % self.patch_size or width % self.patch_size or not height or not width:
+            raise ValueError(
+                f"the picture tensor is {height} x {width}, but both sides must be multiples of {self.patch_size}"
+            )
+        patches = self.projection(image_rgb)  # B 3 H W -> B C H/P W/P
+        grid_hw = (patches.shape[-2], patches.shape[-1])
+        return patches.flatten(2).transpose(1, 2), grid_hw  # B C H/P W/P -> B N C
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None = None, fused: bool = True) -> Tensor:
+    """Scaled dot-product attention ("Attention is all you need", equation 1): softmax(Q K^T / sqrt(D) + bias) V.
+
+    query, key, value: B x A x T x D; bias: broadcastable to B x A x T x T, or None. Returns B x A x T x D.
+    fused=True lets PyTorch do it in one kernel that never stores the T x T table; fused=False spells the formula out,
+    for study. Both give the same numbers up to rounding.
+    """
+    if fused:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)  # B A T D -> B A T T
+    if bias is not None:
+        scores = scores + bias
+    return scores.softmax(dim=-1) @ value  # B A T T -> B A T D
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention. The attribute `fused` chooses between the two paths of `attend`."""
+
+    def __init__(self, *, features: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.fused = True
+        self.qkv = nn.Linear(features, 3 * features)
+        self.project = nn.Linear(features, features)
+
+    def forward(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
+        """B x T x C -> B x T x C. `bias` (broadcastable to B x A x T x T) is added before the softmax."""
+        qkv = self.qkv(tokens).unflatten(-1, (3, self.heads, -1))  # B T 3C -> B T 3 A D
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # B T 3 A D -> three times B A T D
+        mixed = attend(query, key, value, bias=bias, fused=self.fused)
+        return self.project(mixed.transpose(1, 2).flatten(2))  # B A T D -> B T C
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an exact GELU between them, applied to each token alone."""
+
+    def __init__(self, *, features: int, hidden: int):
+        super().__init__()
+        self.expand = nn.Linear(features, hidden)
+        self.contract = nn.Linear(hidden, features)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """B x T x C -> B x T x C."""
+        return self.contract(F.gelu(self.expand(tokens)))
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward network of the giant DINOv2: SiLU(half of the features) times the other half."""
+
+    def __init__(self, *, features: int, hidden: int):
+        super().__init__()
+        self.expand = nn.Linear(features, 2 * hidden)
+        self.contract = nn.Linear(hidden, features)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """B x T x C -> B x T x C."""
+        gate, value = self.expand(tokens).chunk(2, dim=-1)
+        return self.contract(F.silu(gate) * value)
+
+
+FEED_FORWARD = {"gelu": FeedForward, "swiglu": SwiGLU}
+
+
+class LayerScale(nn.Module):
+    """One learned factor per feature on what a block adds ("Going deeper with image transformers", equation 4)."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(features))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """B x T x C -> B x T x C."""
+        return tokens * self.gamma
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm transformer block: tokens + attention(norm(tokens)), then the same with a feed-forward network."""
+
+    def __init__(
+        self, *, features: int, heads: int, hidden: int, norm_eps: float, layer_scale: bool, feed_forward: str = "gelu"
+    ):
+        super().__init__()
+        self.norm_1 = nn.LayerNorm(features, eps=norm_eps)
+        self.attention = Attention(features=features, heads=heads)
+        self.scale_1 = LayerScale(features) if layer_scale else nn.Identity()
+        self.norm_2 = nn.LayerNorm(features, eps=norm_eps)
+        self.feed_forward = FEED_FORWARD[feed_forward](features=features, hidden=hidden)
+        self.scale_2 = LayerScale(features) if layer_scale else nn.Identity()
+
+    def forward(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
+        """B x T x C -> B x T x C. `bias` goes to the attention."""
+        tokens = tokens + self.scale_1(self.attention(self.norm_1(tokens), bias))
+        return tokens + self.scale_2(self.feed_forward(self.norm_2(tokens)))
+
+
+class WeightCache(nn.Module):
+    """Remembers what a pure function computed from some weights, and never serves a stale result.
+
+    Position encodings depend on the weights and the size of the patch grid alone, so for a video or a folder of equal
+    pictures they need computing once. A result is served again only if the key is the same and the weights are the same
+    tensors with the same version (every in-place change that PyTorch tracks raises it). On the CPU the weights' values
+    are compared too, because writes through `tensor.data` leave no version; elsewhere comparing would make the
+    device wait, so after such a write call `clear()`, or `train()`/`eval()`/`to()`, which clear as well.
+
+    Steps aside (computes, stores nothing) when switched off, while gradients are being recorded, and while PyTorch
+    traces or compiles the model. Holds at most `max_entries` results, dropping the one used longest ago. It is a module
+    only so that `to()` and `train()` of the model reach it; it has no parameters and adds no key to a state dict.
+    """
+
+    def __init__(self, max_entries: int = 4):
+        super().__init__()
+        self.enabled = True
+        self.max_entries = max_entries
+        self._entries: OrderedDict[Hashable, tuple[list, list[Tensor], Tensor]] = OrderedDict()
+
+    def forward(self, compute: Callable[[], Tensor], *, weights: Sequence[Tensor], key: Hashable) -> Tensor:
+        """compute(), or what it returned last time for this `key` and these `weights`."""
+        if not self._may_cache(weights):
+            return compute()
+        fingerprints = [(w.data_ptr(), w._version, w.shape, w.dtype, w.device) for w in weights]
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            old_fingerprints, old_weights, result = entry
+            on_cpu = weights[0].device.type == "cpu"
+            if fingerprints == old_fingerprints and (not on_cpu or all(map(torch.equal, weights, old_weights))):
+                self._entries[key] = entry  # back in, as the newest
+                return result
+            self.clear()  # the weights changed: every other entry is stale too
+        result = compute()
+        # The copies are what the comparison above needs; elsewhere holding on to the storage itself keeps its address
+        # from being given to other weights, which would make the fingerprint ambiguous.
+        kept = [w.detach().clone() if w.device.type == "cpu" else w.detach() for w in weights]
+        self._entries[key] = (fingerprints, kept, result)
+        while len(self._entries) > self.max_entries:
+            self._entries.popitem(last=False)
+        return result
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+
+    def __len__(self) -> int:
+        """How many results are held."""
+        return len(self._entries)
+
+    def _may_cache(self, weights: Sequence[Tensor]) -> bool:
+        if not self.enabled or torch.is_grad_enabled():
+            return False
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return False
+        return not any(w.is_inference() or w.is_meta for w in weights)  # neither has a version to check
+
+    def _apply(self, fn, recurse=True):  # .to(), .half(), .cuda(), ...: the model moved
+        self.clear()
+        return super()._apply(fn, recurse)
+
+    def train(self, mode: bool = True):
+        self.clear()
+        return super().train(mode)
+
+    def __deepcopy__(self, memo):  # a copied or pickled model starts with an empty cache
+        copied = WeightCache(self.max_entries)
+        copied.enabled = self.enabled
+        return copied
+
+    def __reduce__(self):
+        return (WeightCache, (self.max_entries,), {"enabled": self.enabled})
+
+    def __setstate__(self, state):
+        self.enabled = state["enabled"]

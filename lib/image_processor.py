@@ -1,0 +1,180 @@
+"""From pictures to network input and back: the only place that knows how a release resizes and normalises.
+
+Shapes: H0 W0 the picture as it was given, H W the network's input, B batch.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import PictureError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# A picture one pixel high would be enlarged until its height is the network's: refuse before the memory runs out.
+LARGEST_INPUT_PIXELS = 50_000_000
+
+
+@dataclass(frozen=True)
+class PictureRule:
+    """How one release prepares a picture, and how it brings the map back.
+
+    side: the size that the release aims at, in pixels. multiple: both sides become multiples of this.
+    fit: how the aspect ratio is treated (the names are MiDaS'):
+        "lower_bound"  the shorter side becomes `side`, no side is smaller
+        "upper_bound"  the longer side becomes `side`, no side is larger
+        "minimal"      whichever of the two needs less scaling
+        "stretch"      both sides become `side`; the aspect ratio is lost
+    resample: "cv2_cubic" (four by four neighbours of the float picture, no antialiasing) or "antialiased_cubic" (on the
+        8-bit picture, rounded back to 8 bits: what PIL and `transformers` do).
+    mean, std: normalisation of RGB values between 0 and 1.
+    restore: "bilinear_corners" (corner pixels stay in the corners: align_corners=True), "bilinear" or "bicubic" (both
+        align_corners=False).
+    """
+
+    side: int
+    multiple: int
+    fit: str = "lower_bound"
+    resample: str = "cv2_cubic"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    restore: str = "bilinear_corners"
+
+
+def fit_size(
+    height: int, width: int, *, target_hw: tuple[int, int], multiple: int, fit: str
+) -> tuple[int, int]:
+    """The network input's size for a picture of height x width: MiDaS' resize rule, which most releases copied.
+
+    Both sides are scaled by the same factor (unless fit is "stretch") and rounded to the nearest multiple, half to even;
+    "lower_bound" never rounds below the target and "upper_bound" never above it.
+    """
+    scale_h, scale_w = target_hw[0] / height, target_hw[1] / width
+    if fit == "lower_bound":
+        scale_h = scale_w = max(scale_h, scale_w)
+    elif fit == "upper_bound":
+        scale_h = scale_w = min(scale_h, scale_w)
+    elif fit == "minimal":
+        scale_h = scale_w = scale_w if abs(1 - scale_w) < abs(1 - scale_h) else scale_h
+    elif fit != "stretch":
+        raise ValueError(f"unknown fit {fit!r}: expected lower_bound, upper_bound, minimal or stretch")
+
+    def round_side(exact: float, target: int) -> int:
+        side = round(exact / multiple) * multiple  # Python and numpy both round halves to even
+        if fit == "lower_bound" and side < target:
+            side = math.ceil(exact / multiple) * multiple
+        if fit == "upper_bound" and side > target:
+            side = math.floor(exact / multiple) * multiple
+        return max(side, multiple)
+
+    return round_side(scale_h * height, target_hw[0]), round_side(scale_w * width, target_hw[1])
+
+
+def as_rgb(image_bgr: np.ndarray) -> np.ndarray:
+    """Any picture array that OpenCV may return -> H0 x W0 x 3 RGB of the same type.
+
+    Takes H0 x W0 (grey), H0 x W0 x 1, x 3 (BGR) and x 4 (BGRA; the alpha channel is dropped, as cv2.imread does); uint8,
+    uint16, or floating point between 0 and 1. Raises PictureError for anything else.
+    """
+    if not isinstance(image_bgr, np.ndarray):
+        raise PictureError(f"expected a picture as a numpy array, got {type(image_bgr).__name__}")
+    shape = image_bgr.shape
+    channels = 1 if len(shape) == 2 else shape[-1] if len(shape) == 3 else 0
+    if channels not in (1, 3, 4) or 0 in shape:
+        raise PictureError(f"expected a picture of shape H x W, H x W x 3 or H x W x 4, got {shape}")
+    if image_bgr.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image_bgr.dtype, np.floating):
+        raise PictureError(f"expected a picture of uint8, uint16 or float values, got {image_bgr.dtype}")
+    if np.issubdtype(image_bgr.dtype, np.floating):
+        low, high = float(image_bgr.min()), float(image_bgr.max())
+        if not (0 <= low and high <= 1):  # also catches NaN
+            raise PictureError(f"expected float pictures to lie between 0 and 1, got values from {low:g} to {high:g}")
+        image_bgr = image_bgr.astype(np.float32, copy=False)
+    if channels == 1:
+        return np.repeat(image_bgr.reshape(shape[0], shape[1], 1), 3, axis=2)  # H0 W0 -> H0 W0 3
+    return image_bgr[..., 2::-1]
+
+
+def to_unit_range(image: np.ndarray) -> np.ndarray:
+    """uint8 or uint16 values -> float32 between 0 and 1; floating point stays as it is."""
+    if image.dtype == np.uint8:
+        return image.astype(np.float32) / np.float32(255)
+    if image.dtype == np.uint16:
+        return image.astype(np.float32) / np.float32(65535)
+    return image.astype(np.float32)
+
+
+class DPTImageProcessor:
+    """Prepares pictures for one model, by the rule of the release that its weights come from."""
+
+    def __init__(self, rule: PictureRule):
+        self.rule = rule
+
+    def network_size(
+        self, height: int, width: int, *, max_side_length: int | None = None, use_square_sizing: bool = False
+    ) -> tuple[int, int]:
+        """The network input's (H, W) for a picture of height x width; arguments as for `prepare_image_bgr`."""
+        rule = self.rule
+        if max_side_length is not None and max_side_length < 1:
+            raise PictureError(f"the processing size must be a positive number of pixels, not {max_side_length}")
+        if use_square_sizing:
+            side, fit = max_side_length or rule.side, "stretch"
+        elif max_side_length is not None:
+            side, fit = max_side_length, "upper_bound"
+        else:
+            side, fit = rule.side, rule.fit
+        size = fit_size(height, width, target_hw=(side, side), multiple=rule.multiple, fit=fit)
+        if size[0] * size[1] > LARGEST_INPUT_PIXELS:
+            raise PictureError(
+                f"a picture of {width} x {height} pixels would become {size[1]} x {size[0]} for the network: "
+                "bound its longer side (max_side_length, or -b in the scripts)"
+            )
+        return size
+
+    def prepare_image_bgr(
+        self, image_bgr: np.ndarray, max_side_length: int | None = None, use_square_sizing: bool = False
+    ) -> Tensor:
+        """A picture as OpenCV reads it -> the network's input: 1 x 3 x H x W RGB, float32, normalised, on the CPU.
+
+        With the defaults, size and resampling are exactly the release's own. max_side_length: instead, bound the longer
+        side by this many pixels, keeping the aspect ratio (both sides are rounded to the patch multiple, the longer one
+        never upwards). use_square_sizing: both sides become max_side_length (or the release's size), whatever the aspect
+        ratio. Raises PictureError for arrays that are not pictures (see `as_rgb`).
+        """
+        image_rgb = as_rgb(image_bgr)
+        height, width = self.network_size(
+            *image_rgb.shape[:2], max_side_length=max_side_length, use_square_sizing=use_square_sizing
+        )
+        if self.rule.resample == "cv2_cubic":
+            resized = cv2.resize(to_unit_range(image_rgb), (width, height), interpolation=cv2.INTER_CUBIC)
+        elif self.rule.resample == "antialiased_cubic":
+            resized = antialiased_cubic(image_rgb, height, width)
+        else:
+            raise ValueError(f"unknown resampling {self.rule.resample!r}")
+        normalised = (resized - np.float32(self.rule.mean)) / np.float32(self.rule.std)
+        return torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))[None]  # H W 3 -> 1 3 H W
+
+    def scale_prediction(self, prediction: Tensor, output_hw: tuple[int, int]) -> Tensor:
+        """A map (H x W) or a batch of maps (B x H x W) at another size, float32, by the release's own interpolation.
+
+        Bicubic interpolation (MiDaS, `transformers`) may overshoot the values around sharp edges by a little.
+        """
+        if prediction.dim() not in (2, 3):
+            raise ValueError(f"expected a map H x W or maps B x H x W, got shape {tuple(prediction.shape)}")
+        maps = prediction.float().reshape(1, -1, *prediction.shape[-2:])  # B H W -> 1 B H W
+        size = (int(output_hw[0]), int(output_hw[1]))
+        mode = "bicubic" if self.rule.restore == "bicubic" else "bilinear"
+        scaled = F.interpolate(maps, size=size, mode=mode, align_corners=self.rule.restore == "bilinear_corners")
+        return scaled.reshape(*prediction.shape[:-2], *size)  # 1 B H0 W0 -> B H0 W0
+
+
+def antialiased_cubic(image_rgb: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize as PIL does: cubic with antialiasing on 8-bit values, rounded to 8 bits; float32 between 0 and 1."""
+    image_8bit = np.round(to_unit_range(image_rgb) * 255).astype(np.uint8)
+    tensor = torch.from_numpy(np.ascontiguousarray(image_8bit.transpose(2, 0, 1)))[None]  # H0 W0 3 -> 1 3 H0 W0
+    resized = F.interpolate(tensor, size=(height, width), mode="bicubic", antialias=True)  # -> 1 3 H W
+    return to_unit_range(resized[0].permute(1, 2, 0).numpy())  # 1 3 H W -> H W 3
