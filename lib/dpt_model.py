@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .decoder import DepthHead, Fusion, Reassemble
 from .encoders import ENCODERS
-from .encoders.layers import Attention, WeightCache
+from .encoders.layers import WeightCache
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class DPTModel(nn.Module):
     def set_fused_attention(self, enabled: bool) -> None:
         """Choose PyTorch's fused attention (fast) or the plain softmax formula (for study); see `attend`."""
         for module in self.modules():
-            if isinstance(module, Attention):
+            if hasattr(module, "fused"):  # every attention module has this switch
                 module.fused = enabled
 
 

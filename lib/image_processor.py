@@ -19,6 +19,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # A picture one pixel high would be enlarged until its height is the network's: refuse before the memory runs out.
 LARGEST_INPUT_PIXELS = 50_000_000
 
+FITS = ("lower_bound", "upper_bound", "minimal", "stretch", "pad")
+RESAMPLINGS = ("cv2_cubic", "antialiased_cubic")
+RESTORATIONS = ("bilinear_corners", "bilinear", "bicubic")
+
 
 @dataclass(frozen=True)
 class PictureRule:
@@ -30,6 +34,7 @@ class PictureRule:
         "upper_bound"  the longer side becomes `side`, no side is larger
         "minimal"      whichever of the two needs less scaling
         "stretch"      both sides become `side`; the aspect ratio is lost
+        "pad"          no resizing: an equal margin of the mean colour on either side (an odd pixel goes below or right)
     resample: "cv2_cubic" (four by four neighbours of the float picture, no antialiasing) or "antialiased_cubic" (on the
         8-bit picture, rounded back to 8 bits: what PIL and `transformers` do).
     mean, std: normalisation of RGB values between 0 and 1.
@@ -45,13 +50,19 @@ class PictureRule:
     std: tuple[float, float, float] = IMAGENET_STD
     restore: str = "bilinear_corners"
 
+    def __post_init__(self):
+        is_known = self.fit in FITS and self.resample in RESAMPLINGS and self.restore in RESTORATIONS
+        is_normalisation = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
+        if not is_known or not is_normalisation or min(self.side, self.multiple) < 1:
+            raise ValueError(f"no picture can be prepared by this rule: {self}")
+
 
 def fit_size(
     height: int, width: int, *, target_hw: tuple[int, int], multiple: int, fit: str
 ) -> tuple[int, int]:
     """The network input's size for a picture of height x width: MiDaS' resize rule, which most releases copied.
 
-    Both sides are scaled by the same factor (unless fit is "stretch") and rounded to the nearest multiple, half to even;
+    Both sides are scaled by the same factor (unless fit is "stretch"; "pad" scales nothing) and rounded to the nearest multiple, half to even;
     "lower_bound" never rounds below the target and "upper_bound" never above it.
     """
     scale_h, scale_w = target_hw[0] / height, target_hw[1] / width
@@ -61,8 +72,10 @@ def fit_size(
         scale_h = scale_w = min(scale_h, scale_w)
     elif fit == "minimal":
         scale_h = scale_w = scale_w if abs(1 - scale_w) < abs(1 - scale_h) else scale_h
+    elif fit == "pad":
+        return tuple(math.ceil(side / multiple) * multiple for side in (height, width))
     elif fit != "stretch":
-        raise ValueError(f"unknown fit {fit!r}: expected lower_bound, upper_bound, minimal or stretch")
+        raise ValueError(f"unknown fit {fit!r}: expected one of {', '.join(FITS)}")
 
     def round_side(exact: float, target: int) -> int:
         side = round(exact / multiple) * multiple  # Python and numpy both round halves to even
@@ -149,12 +162,12 @@ class DPTImageProcessor:
         height, width = self.network_size(
             *image_rgb.shape[:2], max_side_length=max_side_length, use_square_sizing=use_square_sizing
         )
-        if self.rule.resample == "cv2_cubic":
+        if self.rule.fit == "pad" and max_side_length is None and not use_square_sizing:
+            resized = pad_with(self.rule.mean, to_unit_range(image_rgb), height, width)
+        elif self.rule.resample == "cv2_cubic":
             resized = cv2.resize(to_unit_range(image_rgb), (width, height), interpolation=cv2.INTER_CUBIC)
-        elif self.rule.resample == "antialiased_cubic":
-            resized = antialiased_cubic(image_rgb, height, width)
         else:
-            raise ValueError(f"unknown resampling {self.rule.resample!r}")
+            resized = antialiased_cubic(image_rgb, height, width)
         normalised = (resized - np.float32(self.rule.mean)) / np.float32(self.rule.std)
         return torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))[None]  # H W 3 -> 1 3 H W
 
@@ -178,3 +191,12 @@ def antialiased_cubic(image_rgb: np.ndarray, height: int, width: int) -> np.ndar
     tensor = torch.from_numpy(np.ascontiguousarray(image_8bit.transpose(2, 0, 1)))[None]  # H0 W0 3 -> 1 3 H0 W0
     resized = F.interpolate(tensor, size=(height, width), mode="bicubic", antialias=True)  # -> 1 3 H W
     return to_unit_range(resized[0].permute(1, 2, 0).numpy())  # 1 3 H W -> H W 3
+
+
+def pad_with(colour: tuple[float, float, float], image_rgb: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Put an H0 x W0 x 3 picture in the middle of one of height x width pixels of this colour."""
+    above, left = (height - image_rgb.shape[0]) // 2, (width - image_rgb.shape[1]) // 2
+    padded = np.empty((height, width, 3), np.float32)
+    padded[:] = colour
+    padded[above : above + image_rgb.shape[0], left : left + image_rgb.shape[1]] = image_rgb
+    return padded

@@ -1,8 +1,11 @@
 """From a weight file to a model: read, recognise, decide what shapes cannot tell, convert, build. The only entry."""
 
+import re
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -10,13 +13,15 @@ from torch import Tensor
 from .checkpoints import LAYOUTS
 from .checkpoints.files import Checkpoint, read_checkpoint, save_dpt
 from .checkpoints.keys import KeyMap, convert_tensors
+from .checkpoints.layout import Layout
 from .dpt_model import DPTModel, build_dpt
-from .errors import CheckpointError
+from .errors import CheckpointError, UserError
 from .image_processor import DPTImageProcessor, PictureRule
 from .releases import MODEL_TYPES, RELEASES, ModelType, find_release, type_from_file_name
 
 __all__ = ["make_dpt_from_state_dict", "save_dpt"]
 
+MOST_BLOCKS = 1000
 OWN_KEYS = KeyMap({"": ""})  # our own files already use our names
 
 
@@ -42,78 +47,103 @@ def make_dpt_from_state_dict(
     """
     checkpoint = read_checkpoint(path_to_state_dict)
     source = str(checkpoint.path)
-    if checkpoint.own_config is not None:
-        keys, config, reason = OWN_KEYS, checkpoint.own_config, "its own config says so"
-        if model_type is not None and _type_row(model_type, "the argument model_type").name != config.get("model_type"):
-            raise CheckpointError(
-                f"{source}: by its own config this is {config.get('model_type')!r}, not {model_type!r}; leave model_type out"
-            )
-    else:
-        layout = recognise_layout(checkpoint)
-        keys = layout.KEYS
-        config, reason = describe(checkpoint, layout, model_type)
-    print(f"{checkpoint.name}: {summary(config)} ({reason})")
+    with _config_errors(source):
+        if checkpoint.own_config is not None:
+            keys, config, reason = OWN_KEYS, checkpoint.own_config, "its own config says so"
+            if model_type is not None and _type_row(model_type, "the argument model_type").name != config.get("model_type"):
+                raise CheckpointError(
+                    f"{source}: by its own config this is {config.get('model_type')!r}, not {model_type!r}; "
+                    "leave model_type out"
+                )
+        else:
+            layout = recognise_layout(checkpoint)
+            keys = layout.keys
+            config, reason = describe(checkpoint, layout, model_type)
+        imgproc = DPTImageProcessor(PictureRule(**config["picture"]))
+        print(f"{checkpoint.name}: {summary(config)} ({reason})")
 
     model = load_weights(config, checkpoint.tensors, keys, source=source, strict=strict_load)
     model.set_cache(enable_cache)
     model.set_fused_attention(enable_optimizations)
-    try:
-        imgproc = DPTImageProcessor(PictureRule(**config["picture"]))
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{source}: its config is damaged ({error})") from error
     return config, model.eval(), imgproc
 
 
-def recognise_layout(checkpoint: Checkpoint) -> ModuleType:
-    """The key layout (a module of lib/checkpoints) that these tensors are in; CheckpointError if none fits."""
+def recognise_layout(checkpoint: Checkpoint) -> Layout:
+    """The key layout that these tensors are in; CheckpointError if none fits."""
     for layout in LAYOUTS:
         if layout.matches(checkpoint.tensors):
             return layout
     examples = ", ".join(list(checkpoint.tensors)[:3])
-    known = "; ".join(layout.TITLE for layout in LAYOUTS)
+    known = "; ".join(layout.title for layout in LAYOUTS)
     raise CheckpointError(
         f"{checkpoint.path}: not a depth model that is known here: keys like {examples} fit none of the layouts ({known})"
     )
 
 
-def describe(checkpoint: Checkpoint, layout: ModuleType, model_type: str | None) -> tuple[dict, str]:
+def describe(checkpoint: Checkpoint, layout: Layout, model_type: str | None) -> tuple[dict, str]:
     """The complete model config: sizes from shapes, the rest from the decided model type. Also says why, in words."""
     source = str(checkpoint.path)
-    config = layout.read_sizes(checkpoint.tensors, checkpoint.config, source=source)
-    encoder = config["imgencoder"]
-    row, max_depth, reason = decide_type(checkpoint, model_type)
+    sizes = layout.read_sizes(checkpoint.tensors, checkpoint.config, source=source)
+    native_side = sizes.pop("native_side")
+    row, max_depth, reason = decide_type(checkpoint, layout, sizes, model_type)
+    encoder = sizes["imgencoder"]
 
-    told_taps = encoder.get("taps") if model_type is None else None
-    taps, tap_reason = (told_taps, "") if told_taps else choose_taps(row, encoder["num_blocks"], source)
-    if len(taps) != 4 or list(taps) != sorted(set(taps)) or not 0 <= taps[0] <= taps[-1] < encoder["num_blocks"]:
-        raise CheckpointError(f"{source}: cannot tap blocks {list(taps)} of {encoder['num_blocks']}; expected four of them")
-    encoder["taps"] = list(taps)
-    encoder.setdefault("position_offset", row.position_offset)
+    tapped = encoder.get("vit", encoder)  # of a hybrid, the transformer behind the convolutions
+    if row.taps and ("taps" not in tapped or model_type is not None):
+        taps, remark = choose_taps(row, tapped.get("num_blocks", 0), source)
+        tapped["taps"] = list(taps)
+        reason += remark
+    if row.pretrained_window_ratio != 1 and encoder.get("coordinate_windows") == encoder["windows"]:
+        encoder["coordinate_windows"] = [round(size * row.pretrained_window_ratio) for size in encoder["windows"]]
 
-    is_metric = max_depth is not None
-    config["head"] |= {"activation": "sigmoid" if is_metric else "relu", "scale": max_depth if is_metric else 1.0}
-    config["output"] = {
+    sizes["head"] |= {"activation": "relu", "scale": 1.0}
+    if max_depth is not None:
+        sizes["head"] |= {"activation": "sigmoid", "scale": max_depth}
+    is_metric = row.is_metric or max_depth is not None
+    output = {
         "quantity": "metres" if is_metric else "inverse depth",
         "nearest_is_largest": not is_metric,
         "value_range": [0.0, max_depth],
     }
-    rule = getattr(layout, "PICTURE", row.picture)
-    config["picture"] = asdict(apply_preprocessor(rule, checkpoint.preprocessor, source))
-    release = find_release(row.name, features=encoder["features"], blocks=encoder["num_blocks"])
-    config = {"model_type": row.name, "release": release.name if release else None, **config}
-    return config, reason + tap_reason
+    rule = layout.picture or row.picture
+    if row.side_from_weights:
+        rule = replace(rule, side=native_side)
+    picture = apply_preprocessor(rule, checkpoint.preprocessor, source)
+    picture_section = asdict(picture) | {"mean": list(picture.mean), "std": list(picture.std)}  # as JSON has it
+    features, blocks = encoder_size(sizes)
+    release = find_release(row.name, features=features, blocks=blocks, side=native_side)
+    is_published = release is not None and max_depth == row.max_depth
+    names = {"model_type": row.name, "release": release.name if is_published else None}
+    return {**names, **sizes, "output": output, "picture": picture_section}, reason
 
 
-def decide_type(checkpoint: Checkpoint, model_type: str | None) -> tuple[ModelType, float | None, str]:
-    """What shapes cannot tell: the row of MODEL_TYPES, the range in metres (None: relative), and why.
+def encoder_size(config: dict) -> tuple[int, int]:
+    """(features of a token, number of blocks) of a config; for a pyramid, features of the first stage and blocks of all."""
+    encoder = config["imgencoder"]
+    encoder = encoder.get("vit", encoder)
+    if "widths" in encoder:  # LeViT
+        return encoder["widths"][0], encoder["depth"] * len(encoder["widths"])
+    return encoder["features"], encoder["num_blocks"] if "num_blocks" in encoder else sum(encoder["depths"])
 
-    In this order: the argument, the config beside the weights, the file's name. If none tells, Depth-Anything V2 relative,
-    and the reason says that this is an assumption.
+
+def decide_type(
+    checkpoint: Checkpoint, layout: Layout, sizes: dict, model_type: str | None
+) -> tuple[ModelType, float | None, str]:
+    """What the weights mean: the row of MODEL_TYPES, the range in metres (None: none known), and why.
+
+    In this order: the argument, the config beside the weights, the shapes where they leave one possibility, the file's name.
+    If none tells, Depth-Anything V2 relative, and the reason says that this is an assumption.
     """
     source, config = str(checkpoint.path), checkpoint.config or {}
+    candidates = {name: row for name, row in MODEL_TYPES.items() if row.family == layout.family}
     name_type = type_from_file_name(checkpoint.name)
     if model_type is not None:
         row = _type_row(model_type, "the argument model_type")
+        if row.name not in candidates:
+            raise CheckpointError(
+                f"{source}: model_type={model_type!r} cannot be: the keys are those of {layout.title}; "
+                f"expected {' or '.join(candidates)}"
+            )
         return row, row.max_depth, f"model_type={model_type!r} says so"
     if config.get("model_type") == "depth_anything":  # a Hugging Face config.json
         max_depth = config.get("max_depth") if config.get("depth_estimation_type") == "metric" else None
@@ -122,23 +152,28 @@ def decide_type(checkpoint: Checkpoint, model_type: str | None) -> tuple[ModelTy
         guess = MODEL_TYPES["depth-anything-v1" if is_v1 else "depth-anything-v2"]
         row = MODEL_TYPES.get(name_type, guess)
         if config.get("depth_estimation_type") == "metric":
-            if not isinstance(max_depth, int | float) or max_depth <= 0:
-                raise CheckpointError(f"{source}: its config.json says metric, but gives no max_depth in metres")
-            row = _metric_row(float(max_depth), row)
+            max_depth = _metres(max_depth, source)
+            row = _metric_row(max_depth, row)
         elif row.is_metric:
             row = guess
-        return row, None if max_depth is None else float(max_depth), "config.json says so"
-    if "model_type" in config:
-        row = _type_row(config["model_type"], f"the config beside {source}")
-        max_depth = config.get("max_depth", row.max_depth)
-        return row, None if max_depth is None else float(max_depth), "the config beside the weights says so"
-    if name_type is not None:
+        return row, max_depth, "config.json says so"
+    if "model_type" in config or "max_depth" in config:
+        row = _type_row(config.get("model_type"), f"model_type in the config beside {source}")
+        max_depth = _metres(config["max_depth"], source) if "max_depth" in config else row.max_depth
+        return row, max_depth, "the config beside the weights says so"
+    window = sizes["imgencoder"].get("windows", [None])[0]
+    told_by_shapes = [row for row in candidates.values() if row.window == window is not None] or [
+        row for row in candidates.values() if row.window is None
+    ]
+    if len(told_by_shapes) == 1:
+        return told_by_shapes[0], told_by_shapes[0].max_depth, "keys and shapes say so"
+    if name_type in candidates:
         row = MODEL_TYPES[name_type]
         return row, row.max_depth, "the file name says so"
-    if "metric" in checkpoint.name.lower():
+    if re.search(r"(?<![a-z])metric(?![a-z])", checkpoint.name.lower()):  # but not "symmetric" or "geometric"
         raise CheckpointError(
             f"{source}: the name says metric, but not for which range: pass model_type="
-            + " or ".join(repr(name) for name, row in MODEL_TYPES.items() if row.is_metric)
+            + " or ".join(repr(name) for name, row in candidates.items() if row.is_metric)
         )
     row = MODEL_TYPES["depth-anything-v2"]
     return row, None, "ASSUMED: neither model_type nor a config nor the file name tells; V1, V2 and metric weights look alike"
@@ -146,6 +181,8 @@ def decide_type(checkpoint: Checkpoint, model_type: str | None) -> tuple[ModelTy
 
 def choose_taps(row: ModelType, num_blocks: int, source: str) -> tuple[tuple[int, ...], str]:
     """The tapped blocks of this type at this depth, and a remark where no release has this depth."""
+    if isinstance(row.taps, tuple):
+        return row.taps, ""
     if num_blocks < 4:
         raise CheckpointError(f"{source}: found {num_blocks} encoder blocks, expected at least four")
     if row.taps == "last four":
@@ -162,21 +199,25 @@ def apply_preprocessor(rule: PictureRule, preprocessor: dict | None, source: str
         return rule
     changes = {}
     try:
-        size = preprocessor.get("size")
+        size = preprocessor.get("size") if preprocessor.get("do_resize", True) else None
         if isinstance(size, dict):
+            if size.get("height") != size.get("width"):
+                raise ValueError(f"expected a square size, not {size}")
             size = size.get("height", size.get("shortest_edge"))
         if size is not None:
             changes["side"] = int(size)
-        if "keep_aspect_ratio" in preprocessor:
+        if size is not None and "keep_aspect_ratio" in preprocessor:
             changes["fit"] = "minimal" if preprocessor["keep_aspect_ratio"] else "stretch"
         if "ensure_multiple_of" in preprocessor:
-            changes["multiple"] = int(preprocessor["ensure_multiple_of"])
+            # 1 is said of models whose only size fits anyway: other sizes must still be multiples of the patch
+            changes["multiple"] = math.lcm(rule.multiple, int(preprocessor["ensure_multiple_of"]))
+        unit = 1 if preprocessor.get("do_rescale", True) else 255  # values that are not rescaled lie between 0 and 255
         for key in ("mean", "std"):
             if f"image_{key}" in preprocessor:
-                changes[key] = tuple(float(value) for value in preprocessor[f"image_{key}"])
-    except (TypeError, ValueError) as error:
+                changes[key] = tuple(float(value) / unit for value in preprocessor[f"image_{key}"])
+        return replace(rule, **changes)
+    except (OverflowError, TypeError, ValueError) as error:
         raise CheckpointError(f"{source}: its preprocessor_config.json is damaged ({error})") from error
-    return replace(rule, **changes)
 
 
 def load_weights(config: dict, tensors: dict[str, Tensor], keys: KeyMap, *, source: str, strict: bool = True) -> DPTModel:
@@ -184,31 +225,55 @@ def load_weights(config: dict, tensors: dict[str, Tensor], keys: KeyMap, *, sour
 
     strict=False: what does not fit is printed and left out, and those parts of the network keep fresh random weights.
     """
-    try:
-        with torch.device("meta"):  # no memory, no initialisation
-            model = build_dpt(config)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
-        raise CheckpointError(f"{source}: its config describes no model ({type(error).__name__}: {error})") from error
+    with _config_errors(source), torch.device("meta"):  # no memory, no initialisation
+        _check_counts(config)
+        model = build_dpt(config)
     fitting, complaints = convert_tensors(tensors, keys, model.state_dict())
     if complaints and strict:
         raise CheckpointError(f"{source}: {'; '.join(complaints[:3])}")
     if complaints:
         print(f"{source}: loading what fits: {'; '.join(complaints)}")
-        model = build_dpt(config)
+        with _config_errors(source):
+            model = build_dpt(config)
     model.load_state_dict(fitting, strict=not complaints, assign=True)
     return model
+
+
+def _check_counts(config: dict) -> None:
+    """Building a billion blocks, as a damaged or hostile config may ask for, would never end."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            _check_counts(value)
+        elif name in ("num_blocks", "num_stages", "depths"):
+            largest = max(value) if isinstance(value, list) else value
+            if largest > MOST_BLOCKS:
+                raise ValueError(f"{name} is {largest}, more than any network has")
+
+
+@contextmanager
+def _config_errors(source: str) -> Iterator[None]:
+    """A config from a file can be wrong in any way; whatever that breaks becomes one sentence that names the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{source}: its config describes no model ({type(error).__name__}: {error})") from error
 
 
 def summary(config: dict) -> str:
     """One line on a model: type, size, what it predicts."""
     row = MODEL_TYPES.get(config.get("model_type"))
-    encoder, output = config.get("imgencoder", {}), config.get("output", {})
+    output = config.get("output", {})
+    features, blocks = encoder_size(config)
     title = row.title if row else config.get("model_type", "a model of unknown type")
     low, high = output.get("value_range", (0, None))
+    if row and high != row.max_depth:  # a range that nobody published: "relative" or "indoor" would be wrong
+        title = title.partition(",")[0]
     quantity = output.get("quantity", "unknown quantity")
     if high is not None:
         quantity = f"{quantity}, {low:g} to {high:g}"
-    return f"{title}: {encoder.get('num_blocks')} blocks of {encoder.get('features')} features, predicts {quantity}"
+    return f"{title}: {blocks} blocks of {features} features, predicts {quantity}"
 
 
 def _type_row(name: object, where: str) -> ModelType:
@@ -217,6 +282,12 @@ def _type_row(name: object, where: str) -> ModelType:
     if not isinstance(name, str) or name not in MODEL_TYPES:
         raise CheckpointError(f"{where} is {name!r}; expected one of {', '.join([*MODEL_TYPES, *RELEASES])}")
     return MODEL_TYPES[name]
+
+
+def _metres(max_depth: object, source: str) -> float:
+    if isinstance(max_depth, bool) or not isinstance(max_depth, int | float) or not 0 < max_depth < float("inf"):
+        raise CheckpointError(f"{source}: its config says max_depth is {max_depth!r}; expected a number of metres")
+    return float(max_depth)
 
 
 def _metric_row(max_depth: float, fallback: ModelType) -> ModelType:

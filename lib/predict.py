@@ -52,6 +52,8 @@ def predict_depth_batch(
 
     `dpt_imgproc.network_size` tells the size beforehand. Raises ValueError when the sizes differ.
     """
+    if len(images_bgr) == 0:
+        return []
     inputs = [dpt_imgproc.prepare_image_bgr(image, max_side_length, use_square_sizing) for image in images_bgr]
     sizes = {tuple(tensor.shape[-2:]) for tensor in inputs}
     if len(sizes) > 1:

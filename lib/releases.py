@@ -15,27 +15,49 @@ from .image_processor import PictureRule
 class ModelType:
     """What a checkpoint means, beyond its shapes.
 
-    taps: {number of blocks: numbers of the tapped blocks}, or "last four". quantity, nearest_is_largest: see OutputKind.
-    max_depth: the range in metres of a metric model, else None. position_offset: see `resize_position_table`.
+    family: which key layouts it comes in; where a family has one type, the shapes alone tell the type.
+    taps: {number of blocks: numbers of the tapped blocks}, "last four", or () where the encoder leaves no choice.
+    picture: how pictures are prepared; side_from_weights: their size is the training's, which the weights do tell.
+    is_metric: metres, else inverse depth. max_depth: the range in metres, if the network's last step knows one.
     file_pattern: a regular expression that published file names of this type match, and no other type's (of two that match,
     the longer match counts).
+    window, pretrained_window_ratio: SwinV2 files with this window were first trained with a smaller one (see
+    ContinuousPositionBias).
     """
 
     name: str
     title: str
-    taps: dict[int, tuple[int, ...]] | str
+    family: str
+    taps: dict[int, tuple[int, ...]] | tuple[int, ...] | str
     picture: PictureRule
     file_pattern: str
+    side_from_weights: bool = False
+    is_metric: bool = False
     max_depth: float | None = None
-    position_offset: float = 0.1
-
-    @property
-    def is_metric(self) -> bool:
-        return self.max_depth is not None
+    window: int | None = None
+    pretrained_window_ratio: float = 1.0
 
 
 V2_TAPS = {12: (2, 5, 8, 11), 24: (4, 11, 17, 23), 40: (9, 19, 29, 39)}
 DEPTH_ANYTHING_PICTURE = PictureRule(side=518, multiple=14)
+
+MIDAS_TAPS = {12: (2, 5, 8, 11), 24: (5, 11, 17, 23)}
+
+
+def _midas_type(encoder: str, title: str, file_pattern: str, *, fit: str = "minimal", taps=(), **rest) -> ModelType:
+    """A row for MiDaS 3.0 or 3.1: pictures as large as in training, sides in multiples of 32, values from -1 to 1."""
+    half = (0.5, 0.5, 0.5)
+    return ModelType(
+        name=f"midas-{encoder}",
+        title=title,
+        family=f"midas-{encoder.removesuffix('-12to24')}",
+        taps=taps,
+        picture=PictureRule(side=384, multiple=32, fit=fit, mean=half, std=half, restore="bicubic"),
+        file_pattern=file_pattern,
+        side_from_weights=True,
+        **rest,
+    )
+
 
 MODEL_TYPES = {
     row.name: row
@@ -43,6 +65,7 @@ MODEL_TYPES = {
         ModelType(
             name="depth-anything-v1",
             title="Depth-Anything V1, relative",
+            family="depth-anything",
             taps="last four",  # get_intermediate_layers(x, 4): by mistake, says V2's page, and the weights expect it
             picture=PictureRule(side=518, multiple=14, restore="bilinear"),
             file_pattern=r"depth_anything_(v1|vit[sblg]|small|base|large)(?!.*metric)",
@@ -50,6 +73,7 @@ MODEL_TYPES = {
         ModelType(
             name="depth-anything-v2",
             title="Depth-Anything V2, relative",
+            family="depth-anything",
             taps=V2_TAPS,
             picture=DEPTH_ANYTHING_PICTURE,
             file_pattern=r"depth_anything_v2(?!.*metric)",
@@ -57,6 +81,8 @@ MODEL_TYPES = {
         ModelType(
             name="depth-anything-v2-metric-hypersim",
             title="Depth-Anything V2, metric, indoor (Hypersim)",
+            family="depth-anything",
+            is_metric=True,
             taps=V2_TAPS,
             picture=DEPTH_ANYTHING_PICTURE,
             file_pattern=r"depth_anything_v2_metric_(hypersim|indoor)",
@@ -65,10 +91,35 @@ MODEL_TYPES = {
         ModelType(
             name="depth-anything-v2-metric-vkitti",
             title="Depth-Anything V2, metric, outdoor (Virtual KITTI 2)",
+            family="depth-anything",
+            is_metric=True,
             taps=V2_TAPS,
             picture=DEPTH_ANYTHING_PICTURE,
             file_pattern=r"depth_anything_v2_metric_(vkitti|outdoor)",
             max_depth=80.0,
+        ),
+        _midas_type("vit", "MiDaS 3.0, DPT with a ViT", r"dpt_(vit_)?(tiny|small|base|large)_\d+", taps=MIDAS_TAPS),
+        _midas_type("hybrid", "MiDaS 3.0, DPT with a hybrid of ResNet and ViT", r"dpt_hybrid", taps={12: (8, 11)}),
+        _midas_type("beit", "MiDaS 3.1, DPT with a BEiT", r"dpt_beit", taps=MIDAS_TAPS),
+        _midas_type("swin2", "MiDaS 3.1, DPT with a SwinV2", r"dpt_swin2_tiny", fit="stretch"),
+        _midas_type(
+            "swin2-12to24",
+            "MiDaS 3.1, DPT with a SwinV2 (window 24, first trained with 12)",
+            r"dpt_swin2_(base|large)",
+            fit="stretch",
+            window=24,
+            pretrained_window_ratio=0.5,
+        ),
+        _midas_type("swin", "MiDaS 3.1, DPT with a Swin", r"dpt_swin_", fit="stretch"),
+        _midas_type("levit", "MiDaS 3.1, DPT with a LeViT", r"dpt_levit", fit="stretch", taps=(3, 11, 21)),
+        ModelType(
+            name="dinov2-dpt",
+            title="DINOv2 with a DPT head, metric (Hugging Face conversion)",
+            family="dinov2-dpt",
+            taps=V2_TAPS,
+            picture=PictureRule(side=518, multiple=14, fit="pad", restore="bicubic"),
+            file_pattern=r"dpt_dinov2",
+            is_metric=True,
         ),
     )
 }
@@ -78,8 +129,9 @@ MODEL_TYPES = {
 class Release:
     """One published checkpoint file.
 
-    name: what `-m` takes. features, blocks: the encoder's size, by which a file of this type is recognised as this row.
-    parameters: in millions. repository, path: where Hugging Face has it; repository_kind: "model" or "space".
+    name: what `-m` takes. features, blocks, side: the encoder's size and the side of its training pictures, by which a file of
+    this type is recognised as this row. parameters: in millions, stored tables and masks included. repository, path: where Hugging Face has it; repository_kind: "model" or "space". url: instead of
+    these three, the address of a file that lies elsewhere (a GitHub release).
     """
 
     name: str
@@ -87,11 +139,13 @@ class Release:
     file_name: str
     features: int
     blocks: int
+    side: int
     parameters: float
     licence: str
-    repository: str
-    path: str
+    repository: str = ""
+    path: str = ""
     repository_kind: str = "model"
+    url: str = ""
 
     @property
     def megabytes(self) -> int:
@@ -108,7 +162,7 @@ DINOV2_SIZES = {
     "s": ("small", 384, 12, 24.8),
     "b": ("base", 768, 12, 97.5),
     "l": ("large", 1024, 24, 335.3),
-    "g": ("giant", 1536, 40, 1279.7),
+    "g": ("giant", 1536, 40, 1258.1),
 }
 # V2's page: Small is Apache-2.0, Base, Large and Giant are CC-BY-NC-4.0. The model cards of the metric Base and Large say
 # Apache-2.0, but they were fine-tuned from non-commercial weights: the stricter statement stands here.
@@ -124,6 +178,7 @@ def _depth_anything_v1(letter: str) -> Release:
         file_name=file_name,
         features=features,
         blocks=blocks,
+        side=518,
         parameters=parameters,
         licence="Apache-2.0",
         repository="LiheYoung/Depth-Anything",
@@ -143,10 +198,25 @@ def _depth_anything_v2(letter: str, metric: str = "") -> Release:
         file_name=file_name,
         features=features,
         blocks=blocks,
+        side=518,
         parameters=parameters,
         licence=V2_LICENCES[letter],
         repository=f"depth-anything/Depth-Anything-V2-{published}{size.capitalize()}",
         path=file_name,
+    )
+
+
+def _midas(name: str, model_type: str, features: int, blocks: int, parameters: float, version: str = "v3_1") -> Release:
+    return Release(
+        name=name.replace("_", "-"),
+        model_type=model_type,
+        file_name=f"{name}.pt",
+        features=features,
+        blocks=blocks,
+        side=int(name.rsplit("_", 1)[1]),
+        parameters=parameters,
+        licence="MIT",
+        url=f"https://github.com/isl-org/MiDaS/releases/download/{version}/{name}.pt",
     )
 
 
@@ -156,6 +226,16 @@ RELEASES = {
         *(_depth_anything_v1(letter) for letter in "sbl"),
         *(_depth_anything_v2(letter) for letter in "sblg"),
         *(_depth_anything_v2(letter, metric) for metric in ("hypersim", "vkitti") for letter in "sbl"),
+        _midas("dpt_large_384", "midas-vit", 1024, 24, 344.1, "v3"),
+        _midas("dpt_hybrid_384", "midas-hybrid", 768, 12, 123.1, "v3"),
+        _midas("dpt_beit_large_512", "midas-beit", 1024, 24, 395.4),
+        _midas("dpt_beit_large_384", "midas-beit", 1024, 24, 360.3),
+        _midas("dpt_beit_base_384", "midas-beit", 768, 12, 119.5),
+        _midas("dpt_swin2_large_384", "midas-swin2-12to24", 192, 24, 220.0),
+        _midas("dpt_swin2_base_384", "midas-swin2-12to24", 128, 24, 109.0),
+        _midas("dpt_swin2_tiny_256", "midas-swin2", 96, 12, 43.0),
+        _midas("dpt_swin_large_384", "midas-swin", 192, 24, 216.8),
+        _midas("dpt_levit_224", "midas-levit", 384, 12, 51.1),
     )
 }
 
@@ -176,9 +256,9 @@ def type_from_file_name(file_name: str) -> str | None:
     return max(found, key=found.get) if found else None
 
 
-def find_release(type_name: str, *, features: int, blocks: int) -> Release | None:
-    """The published row of this type and encoder size, or None (a size that nobody published)."""
+def find_release(type_name: str, *, features: int, blocks: int, side: int) -> Release | None:
+    """The published row of this type, encoder size and picture size, or None (a size that nobody published)."""
     for row in RELEASES.values():
-        if (row.model_type, row.features, row.blocks) == (type_name, features, blocks):
+        if (row.model_type, row.features, row.blocks, row.side) == (type_name, features, blocks, side):
             return row
     return None

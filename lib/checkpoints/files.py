@@ -7,6 +7,7 @@ shows in its first bytes, not in its name.
 import json
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,10 @@ from ..errors import CheckpointError
 OWN_CONFIG_KEY = "plain_dpt_config"  # in the metadata of our own safetensors files
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # what Hugging Face folders call their weights
 WRAPPERS = ("model", "state_dict", "model_state_dict", "module")
+DEEPEST_WRAPPING = 8
 PREFIXES = ("module.", "model.", "state_dict.", "_orig_mod.")
+# PyTorch's words for anything but tensors and plain containers ("Unsupported operand", in contrast, is garbage)
+FORBIDDEN_OBJECT = re.compile("unsupported (global|class)|not an allowed global", re.IGNORECASE)
 
 
 @dataclass
@@ -41,7 +45,8 @@ class Checkpoint:
     @property
     def name(self) -> str:
         """What to call it in messages and to look for in the table of published names: the file's or folder's name."""
-        return self.path.parent.name if self.path.name in FOLDER_FILES else self.path.name
+        path = self.path.absolute()  # "." and "model.safetensors" have no folder name of their own
+        return path.parent.name if path.name in FOLDER_FILES else path.name
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -51,26 +56,27 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     float32; tensors that were saved from a GPU come to the CPU. Non-finite weights are refused.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike path.is_dir(), never raises, whatever the path is
         weight_files = _files_of_folder(path)
-    elif path.is_file():
+    elif os.path.isfile(path):
         weight_files = [path]
     else:
         raise CheckpointError(f"{path}: there is no such file; expected a weight file (.pth, .pt, .safetensors) or a folder")
     tensors, metadata = {}, {}
     for file in weight_files:
-        more, file_metadata = _read_file(file)
-        tensors |= more
+        content, file_metadata = _read_file(file)
+        tensors |= _unwrap(content, file)
         metadata |= file_metadata
-    tensors = _strip_prefixes(_unwrap(tensors, path), path)
+        del content  # else a half-precision file would be held beside its float32 copy
+    tensors = _strip_prefixes(tensors)
     for key in list(tensors):
         tensors[key] = _as_float32(key, tensors[key], path)
 
     checkpoint = Checkpoint(path=path, tensors=tensors)
     if OWN_CONFIG_KEY in metadata:
         checkpoint.own_config = _parse_json(metadata[OWN_CONFIG_KEY], f"{path}: the config in its metadata")
-    elif path.is_dir() or path.name in FOLDER_FILES:
-        folder = path if path.is_dir() else path.parent
+    elif os.path.isdir(path) or path.name in FOLDER_FILES:
+        folder = path if os.path.isdir(path) else path.parent
         checkpoint.config = _read_json(folder / "config.json")
         checkpoint.preprocessor = _read_json(folder / "preprocessor_config.json")
     else:
@@ -82,34 +88,39 @@ def save_dpt(path: str | Path, config: dict, model: nn.Module) -> None:
     """Write a model to one .safetensors file that carries its config, for `make_dpt_from_state_dict` to load again.
 
     config: as `make_dpt_from_state_dict` returns it. The file appears whole or not at all: it is written under a temporary
-    name in the same folder and then moved into place.
+    name in the same folder and then moved into place. Raises CheckpointError where it cannot be written.
     """
     path = Path(path)
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, temporary, metadata={OWN_CONFIG_KEY: json.dumps(config), "format": "pt"})
+        save_file(tensors, temporary, metadata={OWN_CONFIG_KEY: json.dumps(config, allow_nan=False), "format": "pt"})
         os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be written ({error})") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _files_of_folder(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set((_read_json(index) or {}).get("weight_map", {}).values()))
-        files = [folder / Path(name).name for name in names]
-        missing = [file.name for file in files if not file.is_file()]
+    for index in (folder / f"{name}.index.json" for name in FOLDER_FILES):
+        if not os.path.isfile(index):
+            continue
+        weight_map = (_read_json(index) or {}).get("weight_map")
+        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+            raise CheckpointError(f"{index}: expected a weight_map that names a file for every key")
+        files = [folder / Path(name).name for name in sorted(set(weight_map.values()))]
+        missing = [file.name for file in files if not os.path.isfile(file)]
         if missing or not files:
             raise CheckpointError(f"{folder}: {index.name} names {', '.join(missing) or 'no files'}, not found there")
         return files
     for name in FOLDER_FILES:
-        if (folder / name).is_file():
+        if os.path.isfile(folder / name):
             return [folder / name]
     raise CheckpointError(f"{folder}: this folder has neither model.safetensors nor pytorch_model.bin")
 
 
-def _read_file(file: Path) -> tuple[dict, dict]:
+def _read_file(file: Path) -> tuple[object, dict]:
     """The content of one file, and its metadata (safetensors alone have some)."""
     try:
         with open(file, "rb") as stream:
@@ -131,22 +142,26 @@ def _read_safetensors(file: Path) -> tuple[dict, dict]:
         raise CheckpointError(f"{file}: damaged or cut short, or not a safetensors file ({error})") from error
 
 
-def _read_torch(file: Path) -> dict:
+def _read_torch(file: Path) -> object:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "nsupported" in str(error):  # PyTorch's words for anything but tensors and plain containers
+        if FORBIDDEN_OBJECT.search(str(error)):
             raise CheckpointError(
                 f"{file}: holds Python objects other than tensors, which could run code when opened, so it was not opened"
             ) from None
         raise CheckpointError(f"{file}: damaged, or not a PyTorch weight file") from None
     except Exception as error:  # a damaged archive can fail in any way inside the reader
+        if "TorchScript" in str(error):
+            raise CheckpointError(f"{file}: a TorchScript program, not a weight file; save its state_dict()") from None
         raise CheckpointError(f"{file}: damaged, cut short, or not a PyTorch weight file ({type(error).__name__})") from error
 
 
 def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
-    """Take off {"model": {...}} and the like."""
-    while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
+    """Take off {"model": {...}} and the like, with whatever a training run saved beside (optimizer, epoch, ...)."""
+    for _ in range(DEEPEST_WRAPPING):  # a dictionary may even contain itself
+        if not isinstance(content, Mapping):
+            break
         inner = [content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)]
         if not inner:
             break
@@ -159,7 +174,7 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def _strip_prefixes(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _strip_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Take off "module." and the like, where it stands in front of every key."""
     while True:
         common = [prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in tensors)]
@@ -169,8 +184,12 @@ def _strip_prefixes(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]
 
 
 def _as_float32(key: str, tensor: Tensor, path: Path) -> Tensor:
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
-        raise CheckpointError(f"{path}: {key} is a sparse, quantised or complex tensor; expected plain numbers")
+    is_plain = tensor.layout == torch.strided and not tensor.is_nested and tensor.device.type == "cpu"
+    if not is_plain or tensor.is_quantized or tensor.is_complex():
+        raise CheckpointError(f"{path}: {key} is a sparse, nested, quantised, complex or empty (meta) tensor; expected numbers")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        # An expanded view: a file of a few bytes could claim any number of weights, and training could not change them.
+        raise CheckpointError(f"{path}: {key} claims {tensor.numel()} numbers, but the file stores fewer")
     if not tensor.is_floating_point():
         return tensor.detach()
     tensor = tensor.detach().float()
@@ -182,7 +201,7 @@ def _as_float32(key: str, tensor: Tensor, path: Path) -> Tensor:
 
 def _read_json(file: Path) -> dict | None:
     """A JSON object, or None where there is no such file."""
-    if not file.is_file():
+    if not os.path.isfile(file):
         return None
     try:
         text = file.read_text(encoding="utf-8")
@@ -191,10 +210,14 @@ def _read_json(file: Path) -> dict | None:
     return _parse_json(text, str(file))
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
 def _parse_json(text: str, what: str) -> dict:
     try:
-        parsed = json.loads(text)
-    except ValueError as error:
+        parsed = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{what} is not valid JSON ({error})") from error
     if not isinstance(parsed, dict):
         raise CheckpointError(f"{what} should be a JSON object")

@@ -12,7 +12,7 @@ Where a release stores in three tensors what is one here, the rules say which pa
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,13 +20,20 @@ from torch import Tensor
 from ..errors import CheckpointError
 
 NUM_PARTS = 3  # query, key, value
+QUERY_BIAS, KEY_BIAS = ".~0.bias", ".~1.bias"
 PART = re.compile(r"\.~(\d+)(?=\.)")
+NUMBER = re.compile(r"\d+")
 
 
 class KeyMap:
-    """The rules of one layout. `unused` are full keys (again with *) that releases carry and never use."""
+    """The rules of one layout. `unused` are full keys (again with *) that releases carry and never use.
 
-    def __init__(self, rules: Mapping[str, str], unused: Sequence[str] = ()):
+    zero_key_bias: the layout has biases on queries and values alone (BEiT, SwinV2). Our one layer for all three then gets
+    zeros as the biases of the keys, which changes nothing.
+    """
+
+    def __init__(self, rules: Mapping[str, str], unused: Sequence[str] = (), *, zero_key_bias: bool = False):
+        self._zero_key_bias = zero_key_bias
         self._forward = [(_pattern(source), _template(target)) for source, target in rules.items()]
         self._backward = [(_pattern(target), _template(source)) for source, target in rules.items()]
         self._unused = [re.compile(_pattern(key).pattern.removesuffix("(.*)")) for key in unused]
@@ -36,11 +43,18 @@ class KeyMap:
         if any(pattern.fullmatch(key) for pattern in self._unused):
             return []
         target = _rename(key, self._forward)
-        return None if target is None else [(target, tensor)]
+        if target is None:
+            return None
+        if self._zero_key_bias and target.endswith(QUERY_BIAS):
+            return [(target, tensor), (target.removesuffix(QUERY_BIAS) + KEY_BIAS, torch.zeros_like(tensor))]
+        return [(target, tensor)]
 
-    def source_key(self, target: str) -> str:
-        """The release's name of one of our keys (for error messages)."""
-        return _rename(target, self._backward) or _rename(PART.sub("", target), self._backward) or target
+    def source_keys(self, target: str) -> list[str]:
+        """What the release may call one of our keys, or one part of it (for error messages)."""
+        if self._zero_key_bias and target.endswith(KEY_BIAS):
+            target = target.removesuffix(KEY_BIAS) + QUERY_BIAS  # made along with it
+        names = (_rename(target, [rule]) for rule in self._backward)
+        return [name for name in names if name is not None and not PART.search(name)]
 
 
 def _pattern(prefix: str) -> re.Pattern:
@@ -70,42 +84,61 @@ def convert_tensors(
     ("missing key ...", "unexpected keys ...", "... has shape ..."), empty when keys and shapes are exactly the model's.
     Empties `tensors` on the way, so that nothing is held twice.
     """
-    converted, parts, unknown, missing, complaints = {}, {}, [], [], []
+    names = _SourceNames(keys, tensors)
+    pieces, unknown = {}, []  # pieces: whole tensors and parts of tensors, under our names
     for key in list(tensors):
-        pieces = keys.convert(key, tensors.pop(key))
-        if pieces is None:
-            unknown.append(key)
+        renamed = keys.convert(key, tensors.pop(key))
+        if renamed is None or any(name in pieces or PART.sub("", name) not in expected for name, _ in renamed):
+            unknown.append(key)  # no rule for it, no place in the model, or its place is taken
             continue
-        for target, tensor in pieces:
-            part = PART.search(target)
-            if part:
-                parts.setdefault(PART.sub("", target), {})[int(part.group(1))] = tensor
-            else:
-                converted[target] = tensor
-    for target in list(parts):
-        numbered = parts.pop(target)
-        if len(numbered) == NUM_PARTS:
-            converted[target] = torch.cat([numbered[number] for number in range(NUM_PARTS)])
-        else:
-            head, _, leaf = target.rpartition(".")
-            missing += [
-                keys.source_key(f"{head}.~{number}.{leaf}") for number in range(NUM_PARTS) if number not in numbered
-            ]
+        for name, tensor in renamed:
+            pieces[name] = tensor
+            names.origin[name] = key
 
-    unknown += [keys.source_key(key) for key in converted if key not in expected]
-    missing += [keys.source_key(key) for key in expected if key not in converted]
-    fitting = {}
-    for key in [key for key in expected if key in converted]:
-        if converted[key].shape == expected[key].shape:
-            fitting[key] = converted[key]
-        else:
-            have, want = list(converted[key].shape), list(expected[key].shape)
-            complaints.append(f"{keys.source_key(key)} has shape {have}, but the rest of the file asks for {want}")
-    if missing:
-        complaints.insert(0, f"missing {_listing(missing)}")
-    if unknown:
-        complaints.insert(0, f"unexpected {_listing(unknown)}")
-    return fitting, complaints
+    fitting, missing, misfits = {}, [], []
+    for target, wanted in expected.items():
+        parts = names.parts_of(target)
+        shape = list(wanted.shape)
+        if len(parts) > 1:
+            shape[0] //= len(parts)
+        fits = []
+        for name in parts:
+            tensor = pieces.pop(name, None)
+            if tensor is None:
+                missing.append(names.of(name))
+            elif list(tensor.shape) != shape:
+                misfits.append(f"{names.of(name)} has shape {list(tensor.shape)}, but the rest of the file asks for {shape}")
+            elif tensor.is_floating_point() != wanted.is_floating_point():
+                misfits.append(f"{names.of(name)} holds numbers of type {tensor.dtype}, expected {wanted.dtype}")
+            else:
+                fits.append(tensor)
+        if len(fits) == len(parts):
+            fitting[target] = torch.cat(fits) if len(parts) > 1 else fits[0]
+    unknown += [names.of(name) for name in pieces]
+    complaints = [f"unexpected {_listing(unknown)}"] if unknown else []
+    complaints += [f"missing {_listing(missing)}"] if missing else []
+    return fitting, complaints + misfits
+
+
+class _SourceNames:
+    """The release's names of our keys: where the file has the key, its name there; else what the file would call it."""
+
+    def __init__(self, keys: KeyMap, source_keys: Iterable[str]):
+        self.origin: dict[str, str] = {}  # filled while the keys are renamed
+        self._keys = keys
+        self._families = {NUMBER.sub("*", key) for key in source_keys}
+
+    def of(self, target: str) -> str:
+        """Where rules offer several names (mlp.fc1 or mlp.w12), the one whose like the file has in other blocks."""
+        candidates = self._keys.source_keys(target)
+        known = [name for name in candidates if NUMBER.sub("*", name) in self._families]
+        return self.origin.get(target) or (known + candidates + [target])[0]
+
+    def parts_of(self, target: str) -> list[str]:
+        """[target], or its three parts in a layout that stores those."""
+        head, _, leaf = target.rpartition(".")
+        parts = [f"{head}.~{number}.{leaf}" for number in range(NUM_PARTS)]
+        return parts if all(self._keys.source_keys(part) for part in parts) else [target]
 
 
 def shape_of(tensors: Mapping[str, Tensor], key: str, num_dims: int, *, source: str) -> tuple[int, ...]:
@@ -120,8 +153,8 @@ def shape_of(tensors: Mapping[str, Tensor], key: str, num_dims: int, *, source: 
 
 def count_blocks(tensors: Mapping[str, Tensor], prefix: str) -> int:
     """How many numbered blocks follow a prefix: one more than the largest number."""
-    numbers = [int(key[len(prefix) :].split(".")[0]) for key in tensors if re.match(re.escape(prefix) + r"\d+\.", key)]
-    return max(numbers, default=-1) + 1
+    found = (re.match(re.escape(prefix) + r"(\d{1,3})\.", key) for key in tensors)  # no network has a thousand
+    return max((int(match.group(1)) for match in found if match), default=-1) + 1
 
 
 def _listing(names: Sequence[str]) -> str:

@@ -12,27 +12,30 @@ from torch import Tensor, nn
 
 
 class ResidualUnit(nn.Module):
-    """map + conv(relu(conv(relu(map)))), all at one size and width."""
+    """map + conv(relu(conv(relu(map)))), all at one size and width. batch_norm: one behind each convolution."""
 
-    def __init__(self, features: int):
+    def __init__(self, features: int, *, bias: bool, batch_norm: bool):
         super().__init__()
-        self.conv_1 = nn.Conv2d(features, features, kernel_size=3, padding=1)
-        self.conv_2 = nn.Conv2d(features, features, kernel_size=3, padding=1)
+        self.conv_1 = nn.Conv2d(features, features, kernel_size=3, padding=1, bias=bias)
+        self.norm_1 = nn.BatchNorm2d(features) if batch_norm else nn.Identity()
+        self.conv_2 = nn.Conv2d(features, features, kernel_size=3, padding=1, bias=bias)
+        self.norm_2 = nn.BatchNorm2d(features) if batch_norm else nn.Identity()
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """B x M x height x width -> the same shape."""
-        return feature_map + self.conv_2(F.relu(self.conv_1(F.relu(feature_map))))
+        refined = self.norm_1(self.conv_1(F.relu(feature_map)))
+        return feature_map + self.norm_2(self.conv_2(F.relu(refined)))
 
 
 class FusionBlock(nn.Module):
     """Adds one map of the pyramid to what came from below, refines, and enlarges to the next finer map's size."""
 
-    def __init__(self, features: int, *, is_coarsest: bool):
+    def __init__(self, features: int, *, is_coarsest: bool, bias: bool = True, batch_norm: bool = False):
         super().__init__()
         # Nothing comes from below the coarsest map, so there is nothing to refine it for: releases carry weights for
         # this unit too, but never run it.
-        self.refine_skip = None if is_coarsest else ResidualUnit(features)
-        self.refine = ResidualUnit(features)
+        self.refine_skip = None if is_coarsest else ResidualUnit(features, bias=bias, batch_norm=batch_norm)
+        self.refine = ResidualUnit(features, bias=bias, batch_norm=batch_norm)
         self.project = nn.Conv2d(features, features, kernel_size=1)
 
     def forward(self, coarser: Tensor | None, feature_map: Tensor, output_hw: tuple[int, int]) -> Tensor:
@@ -45,21 +48,38 @@ class FusionBlock(nn.Module):
 
 
 class Fusion(nn.Module):
-    """The chain of fusion blocks. `blocks[0]` belongs to the finest map, as in the releases' refinenet1."""
+    """The chain of fusion blocks. `blocks[0]` belongs to the finest map, as in the releases' refinenet1.
 
-    def __init__(self, *, features: int, num_stages: int = 4):
+    bias, batch_norm: of the convolutions in the residual units. always_double: what happens on odd grids. A 37 x 37 map,
+    halved to 19 x 19, does not double back to 37. The releases enlarge each result to the size of the next finer map (False);
+    the DPT models of `transformers` always double, and fit the finer map to the result instead (True).
+    """
+
+    def __init__(
+        self,
+        *,
+        features: int,
+        num_stages: int = 4,
+        bias: bool = True,
+        batch_norm: bool = False,
+        always_double: bool = False,
+    ):
         super().__init__()
+        self.always_double = always_double
         self.blocks = nn.ModuleList(
-            FusionBlock(features, is_coarsest=(stage == num_stages - 1)) for stage in range(num_stages)
+            FusionBlock(features, is_coarsest=(stage == num_stages - 1), bias=bias, batch_norm=batch_norm)
+            for stage in range(num_stages)
         )
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps of B x M x (their size), finest first -> one map of B x M x (twice the finest size)."""
-        height, width = maps[0].shape[-2:]
-        # Each result must fit the next finer map exactly. That is twice the size on even grids; on an odd one
-        # (37 x 37, halved to 19 x 19) it is not, and following the map is what the releases do too.
-        output_sizes = [(2 * height, 2 * width)] + [finer.shape[-2:] for finer in maps[:-1]]
         fused = None
-        for block, feature_map, output_hw in reversed(list(zip(self.blocks, maps, output_sizes, strict=True))):
-            fused = block(fused, feature_map, output_hw)
+        for stage in reversed(range(len(self.blocks))):
+            feature_map = maps[stage]
+            if self.always_double and fused is not None and feature_map.shape != fused.shape:
+                feature_map = F.interpolate(feature_map, size=fused.shape[-2:], mode="bilinear")
+            height, width = feature_map.shape[-2:]
+            follows_map = stage > 0 and not self.always_double
+            output_hw = maps[stage - 1].shape[-2:] if follows_map else (2 * height, 2 * width)
+            fused = self.blocks[stage](fused, feature_map, output_hw)
         return fused

@@ -71,8 +71,8 @@ class ReassembleStage(nn.Module):
 class Reassemble(nn.Module):
     """All stages, finest first. With the usual scales 4, 2, 1, 1/2 the maps are a pyramid around the patch grid.
 
-    stage_features: C of each encoder stage; stage_channels: K of each; readout: "ignore", "project", or None for an
-    encoder whose stages are image-like.
+    stage_features: C of each encoder stage; stage_channels: K of each; readouts: for each stage "ignore", "project", or None
+    where the encoder's stage is image-like already.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Reassemble(nn.Module):
         stage_features: Sequence[int],
         stage_channels: Sequence[int],
         scales: Sequence[float],
-        readout: str | None,
+        readouts: Sequence[str | None],
         fusion_features: int,
     ):
         super().__init__()
@@ -89,7 +89,9 @@ class Reassemble(nn.Module):
             ReassembleStage(
                 features=features, channels=channels, scale=scale, readout=readout, fusion_features=fusion_features
             )
-            for features, channels, scale in zip(stage_features, stage_channels, scales, strict=True)
+            for features, channels, scale, readout in zip(
+                stage_features, stage_channels, scales, readouts, strict=True
+            )
         )
 
     def forward(self, stages: Sequence[Tensor], grid_hw: tuple[int, int]) -> list[Tensor]:

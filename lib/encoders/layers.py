@@ -16,19 +16,22 @@ class PatchEmbed(nn.Module):
     """Cuts a picture into square patches and turns each into one token ("ViT" paper, section 3.1).
 
     Every patch goes through the same linear map. Written as a convolution whose stride is its kernel size, because a
-    linear map of non-overlapping patches is exactly that.
+    linear map of non-overlapping patches is exactly that. norm=True (Swin) normalises each token afterwards.
     """
 
-    def __init__(self, *, features: int, patch_size: int):
+    def __init__(self, *, features: int, patch_size: int, norm: bool = False):
         super().__init__()
         self.patch_size = patch_size
         self.projection = nn.Conv2d(3, features, kernel_size=patch_size, stride=patch_size)
+        self.norm = nn.LayerNorm(features) if norm else nn.Identity()
 
     def forward(self, image_rgb: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """B x 3 x H x W picture -> B x N x C tokens, and the patch grid (rows, columns) with rows * columns = N.
 
-        Raises ValueError when H or W is not a multiple of the patch size.
+        Raises ValueError for tensors of another shape, and when H or W is not a multiple of the patch size.
         """
+        if image_rgb.dim() != 4 or image_rgb.shape[1] != 3:
+            raise ValueError(f"expected picture tensors of shape B x 3 x H x W, got {tuple(image_rgb.shape)}")
         height, width = image_rgb.shape[-2:]
         if height % self.patch_size or width % self.patch_size or not height or not width:
             raise ValueError(
@@ -36,19 +39,29 @@ class PatchEmbed(nn.Module):
             )
         patches = self.projection(image_rgb)  # B 3 H W -> B C H/P W/P
         grid_hw = (patches.shape[-2], patches.shape[-1])
-        return patches.flatten(2).transpose(1, 2), grid_hw  # B C H/P W/P -> B N C
+        return self.norm(patches.flatten(2).transpose(1, 2)), grid_hw  # B C H/P W/P -> B N C
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None = None, fused: bool = True) -> Tensor:
-    """Scaled dot-product attention ("Attention is all you need", equation 1): softmax(Q K^T / sqrt(D) + bias) V.
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    bias: Tensor | None = None,
+    scale: float | None = None,
+    fused: bool = True,
+) -> Tensor:
+    """Scaled dot-product attention ("Attention is all you need", equation 1): softmax(scale Q K^T + bias) V.
 
-    query, key, value: B x A x T x D; bias: broadcastable to B x A x T x T, or None. Returns B x A x T x D.
+    query, key, value: B x A x T x D; bias: broadcastable to B x A x T x T, or None. scale: 1 / sqrt(D) unless given. Returns
+    B x A x T x D.
     fused=True lets PyTorch do it in one kernel that never stores the T x T table; fused=False spells the formula out,
     for study. Both give the same numbers up to rounding.
     """
     if fused:
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)  # B A T D -> B A T T
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    scores = (query * scale) @ key.transpose(-2, -1)  # B A T D -> B A T T
     if bias is not None:
         scores = scores + bias
     return scores.softmax(dim=-1) @ value  # B A T T -> B A T D
@@ -59,6 +72,8 @@ class Attention(nn.Module):
 
     def __init__(self, *, features: int, heads: int):
         super().__init__()
+        if features % heads:
+            raise ValueError(f"{features} features cannot be split over {heads} attention heads")
         self.heads = heads
         self.fused = True
         self.qkv = nn.Linear(features, 3 * features)
@@ -100,6 +115,12 @@ class SwiGLU(nn.Module):
 
 
 FEED_FORWARD = {"gelu": FeedForward, "swiglu": SwiGLU}
+
+
+def check_taps(taps: Sequence[int], num_blocks: int) -> None:
+    """Raises ValueError unless these are four blocks, in the order in which they run."""
+    if len(taps) != 4 or list(taps) != sorted(set(taps)) or not 0 <= taps[0] <= taps[-1] < num_blocks:
+        raise ValueError(f"cannot tap blocks {list(taps)} of {num_blocks}; expected four, in rising order")
 
 
 class LayerScale(nn.Module):
@@ -158,22 +179,25 @@ class WeightCache(nn.Module):
         """compute(), or what it returned last time for this `key` and these `weights`."""
         if not self._may_cache(weights):
             return compute()
+        device_type = weights[0].device.type
+        if torch.is_autocast_enabled(device_type):  # another precision: other numbers
+            key = (key, torch.get_autocast_dtype(device_type))
         fingerprints = [(w.data_ptr(), w._version, w.shape, w.dtype, w.device) for w in weights]
         entry = self._entries.pop(key, None)
         if entry is not None:
             old_fingerprints, old_weights, result = entry
-            on_cpu = weights[0].device.type == "cpu"
-            if fingerprints == old_fingerprints and (not on_cpu or all(map(torch.equal, weights, old_weights))):
+            is_same = fingerprints == old_fingerprints
+            if is_same and (device_type != "cpu" or all(map(torch.equal, weights, old_weights))):
                 self._entries[key] = entry  # back in, as the newest
                 return result
             self.clear()  # the weights changed: every other entry is stale too
         result = compute()
         # The copies are what the comparison above needs; elsewhere holding on to the storage itself keeps its address
         # from being given to other weights, which would make the fingerprint ambiguous.
-        kept = [w.detach().clone() if w.device.type == "cpu" else w.detach() for w in weights]
+        kept = [w.detach().clone() if device_type == "cpu" else w.detach() for w in weights]
         self._entries[key] = (fingerprints, kept, result)
-        while len(self._entries) > self.max_entries:
-            self._entries.popitem(last=False)
+        for oldest in list(self._entries)[: -self.max_entries]:
+            self._entries.pop(oldest, None)  # another thread may have been quicker
         return result
 
     def clear(self) -> None:
@@ -201,11 +225,11 @@ class WeightCache(nn.Module):
 
     def __deepcopy__(self, memo):  # a copied or pickled model starts with an empty cache
         copied = WeightCache(self.max_entries)
-        copied.enabled = self.enabled
+        copied.__setstate__({"enabled": self.enabled, "training": self.training})
         return copied
 
     def __reduce__(self):
-        return (WeightCache, (self.max_entries,), {"enabled": self.enabled})
+        return (WeightCache, (self.max_entries,), {"enabled": self.enabled, "training": self.training})
 
     def __setstate__(self, state):
-        self.enabled = state["enabled"]
+        self.enabled, self.training = state["enabled"], state["training"]

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import TransformerBlock, WeightCache
+from .layers import TransformerBlock, WeightCache, check_taps
 
 
 def resize_position_table(table: Tensor, grid_hw: tuple[int, int], *, mode: str, offset: float) -> Tensor:
@@ -70,6 +70,9 @@ class ViTEncoder(nn.Module):
         position_offset: float = 0.1,
     ):
         super().__init__()
+        check_taps(taps, num_blocks)
+        if position_mode not in ("bicubic", "bilinear") or not norm_eps > 0 or not position_offset >= 0:
+            raise ValueError(f"unknown settings: {position_mode=}, {norm_eps=}, {position_offset=}")
         self.taps = tuple(taps)
         self.position_mode = position_mode
         self.position_offset = position_offset

@@ -1,0 +1,149 @@
+"""From a depth map to colours: plane removal, thresholds, contrast, colour maps, and the legend that explains them."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..image_processor import to_unit_range
+
+# "Spectral" of ColorBrewer (Cynthia Brewer, Apache-2.0), from blue to red, the order in which nearer is warmer.
+SPECTRAL_RGB = "5e4fa2 3288bd 66c2a5 abdda4 e6f598 ffffbf fee08b fdae61 f46d43 d53e4f 9e0142".split()
+
+CODES = 65536  # values are quantised this finely before they are painted
+PLANE_SAMPLES = 100_000
+LEGEND_HEIGHT = 62
+LEGEND_TICKS = 5
+TEXT_SCALE, TEXT_MARGIN = 0.45, 12
+BACKGROUND, FOREGROUND = (30, 30, 30), (235, 235, 235)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a depth map is painted.
+
+    reverse: near is dark instead of bright. equalise: spread the colours so that each covers as many pixels.
+    far_percent, near_percent: the painted part of the range of values, counted from the far end. plane_percent: how much
+    of a fitted plane is taken away first (see `remove_plane`).
+    """
+
+    colour_map: str = "inferno"
+    reverse: bool = False
+    equalise: bool = False
+    far_percent: int = 0
+    near_percent: int = 100
+    plane_percent: int = 0
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours for values: `far` and everything beyond gets the first of CODES colours, `near` the last.
+
+    For inverse depth, far < near; for metres, far > near. colours: CODES x 3 uint8 BGR.
+    """
+
+    far: float
+    near: float
+    colours: np.ndarray
+
+    def paint(self, values: np.ndarray) -> np.ndarray:
+        """Any shape of values -> the same shape x 3, uint8 BGR. What is not finite gets the far colour."""
+        return self.colours[to_codes(values, self.far, self.near)]
+
+
+def paint_depth(depth: np.ndarray, look: Look, *, nearest_is_largest: bool) -> tuple[np.ndarray, Palette]:
+    """A depth map, H x W -> H x W x 3 uint8 BGR, and the palette that it was painted with."""
+    values = remove_plane(depth, look.plane_percent / 100)
+    far, near = value_ends(values, nearest_is_largest=nearest_is_largest)
+    near_percent = max(look.near_percent, look.far_percent + 1)  # never an empty range
+    far, near = (far + (near - far) * percent / 100 for percent in (look.far_percent, near_percent))
+    brightness = np.linspace(0, 1, CODES)
+    if look.equalise:
+        brightness = equal_shares(values, far, near)
+    table = colour_table(look.colour_map)[:: -1 if look.reverse else 1]
+    palette = Palette(far, near, table[np.rint(brightness * 255).astype(np.uint8)])
+    return palette.paint(values), palette
+
+
+def remove_plane(depth: np.ndarray, fraction: float) -> np.ndarray:
+    """Subtract this fraction of the plane a x + b y + c that fits the values best (least squares), H x W -> H x W.
+
+    A plane in the world, such as the ground, is a plane in inverse depth too, and comes out flat; in metres it does so
+    only roughly.
+    """
+    if fraction == 0:
+        return depth
+    height, width = depth.shape
+    ys, xs = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
+    stride = 1 + depth.size // PLANE_SAMPLES
+    rows, columns = np.divmod(np.arange(0, depth.size, stride), width)
+    samples = depth[rows, columns].astype(np.float64)
+    usable = np.isfinite(samples)
+    coordinates = np.stack([xs[columns], ys[rows], np.ones(len(rows))], axis=1)
+    (a, b, c), *_ = np.linalg.lstsq(coordinates[usable], samples[usable], rcond=None)
+    plane = (a * xs[None, :] + b * ys[:, None] + c).astype(np.float32)
+    return depth - np.float32(fraction) * plane
+
+
+def value_ends(values: np.ndarray, *, nearest_is_largest: bool) -> tuple[float, float]:
+    """The farthest and the nearest of the finite values; zeros where there is none."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    return (low, high) if nearest_is_largest else (high, low)
+
+
+def to_codes(values: np.ndarray, far: float, near: float) -> np.ndarray:
+    """Values -> uint16 codes, 0 at `far` and CODES - 1 at `near`, clipped."""
+    if far == near:
+        return np.zeros(values.shape, np.uint16)
+    fraction = (values - np.float32(far)) / np.float32(near - far)
+    return (np.where(np.isfinite(values), fraction, 0).clip(0, 1) * (CODES - 1)).astype(np.uint16)
+
+
+def equal_shares(values: np.ndarray, far: float, near: float) -> np.ndarray:
+    """Histogram equalisation: for each code the share of pixels in the range that are farther, between 0 and 1."""
+    low, high = min(far, near), max(far, near)
+    inside = values[(values >= low) & (values <= high)]
+    counts = np.bincount(to_codes(inside, far, near).ravel(), minlength=CODES)
+    farther = np.cumsum(counts) - counts
+    return farther / max(farther[-1], 1)
+
+
+def colour_table(name: str) -> np.ndarray:
+    """256 x 3 uint8 BGR, from the farthest to the nearest colour. name: one of COLOUR_MAPS."""
+    ramp = np.arange(256, dtype=np.uint8)
+    if name == "gray":
+        return np.stack([ramp] * 3, axis=1)
+    if name == "spectral":
+        anchors = np.array([list(bytes.fromhex(colour))[::-1] for colour in SPECTRAL_RGB])  # N 3, BGR
+        positions = np.linspace(0, 255, len(anchors))
+        channels = [np.interp(ramp, positions, channel) for channel in anchors.T]
+        return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+    return cv2.applyColorMap(ramp[:, None], getattr(cv2, f"COLORMAP_{name.upper()}"))[:, 0]
+
+
+def as_8bit(image_bgr: np.ndarray) -> np.ndarray:
+    """A picture of any type that `read_picture` returns -> uint8, for looking at."""
+    return image_bgr if image_bgr.dtype == np.uint8 else np.rint(to_unit_range(image_bgr) * 255).astype(np.uint8)
+
+
+def draw_legend(palette: Palette, width: int, label: str) -> np.ndarray:
+    """The colours of a palette from far to near with their values, LEGEND_HEIGHT x width x 3. label: the quantity."""
+    legend = np.full((LEGEND_HEIGHT, width, 3), BACKGROUND, np.uint8)
+    left, right = TEXT_MARGIN, width - TEXT_MARGIN
+    values = np.linspace(palette.far, palette.near, right - left, dtype=np.float32)
+    legend[24:40, left:right] = palette.paint(values)
+    for share, text in ((0, "far"), (0.5, label), (1, "near")):
+        draw_text(legend, text, (left + share * (right - left), 17), anchor=share)
+    for share in np.linspace(0, 1, LEGEND_TICKS):
+        x = left + share * (right - left - 1)
+        cv2.line(legend, (round(x), 40), (round(x), 44), FOREGROUND)
+        draw_text(legend, f"{palette.far + share * (palette.near - palette.far):.4g}", (x, 57), anchor=share)
+    return legend
+
+
+def draw_text(canvas: np.ndarray, text: str, position: tuple[float, float], *, anchor: float = 0.0) -> None:
+    """One line of light text; position: its baseline, x at the text's left end (anchor 0), middle (0.5) or right end (1)."""
+    (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, TEXT_SCALE, 1)
+    corner = (round(position[0] - anchor * text_width), round(position[1]))
+    cv2.putText(canvas, text, corner, cv2.FONT_HERSHEY_SIMPLEX, TEXT_SCALE, FOREGROUND, 1, cv2.LINE_AA)

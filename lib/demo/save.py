@@ -1,0 +1,219 @@
+"""Depth maps as files. Every file is written under another name first, so that a result is complete or not there.
+
+Besides the files of RESULT_FILES, STEM.json says what the numbers mean; it is written last.
+"""
+
+import json
+import os
+import struct
+import unicodedata
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+
+from ..errors import UserError
+from ..predict import DepthMap
+from .colour import Look, as_8bit, paint_depth
+from .options import RESULT_FILES
+
+PNG_HEADER_BYTES = 33  # the signature (8 bytes) and the IHDR chunk (25), which has to come first
+JSON_SUFFIX = ".json"
+LARGEST_CODE = 65535  # of 16 bits
+
+
+def save_depth(
+    depth_map: DepthMap,
+    image_bgr: np.ndarray,
+    target: Path,
+    *,
+    kinds: Sequence[str],
+    look: Look,
+    facts: dict,
+) -> list[Path]:
+    """Write the files of these kinds (keys of RESULT_FILES) for one picture; returns their paths.
+
+    target: the output path without suffix: its last part is STEM. image_bgr: the picture, H0 x W0 x 3.
+    look: how the depth is painted. facts: more for STEM.json.
+
+    depth16: value = png * scale + offset, with both in STEM.json and in the PNG's text. Values that are not finite have no
+    code there; they become 0, and STEM.json counts them. Raises UserError where a file cannot be written.
+    """
+    depth = depth_map.depth
+    finite = depth[np.isfinite(depth)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    sidecar = {
+        **facts,
+        "quantity": depth_map.quantity,
+        "nearest_is_largest": depth_map.nearest_is_largest,
+        "value_range": [bound if np.isfinite(bound) else None for bound in depth_map.value_range],
+        "picture_size": {"height": depth.shape[0], "width": depth.shape[1]},
+        "min": low,
+        "max": high,
+        "not_finite": depth.size - finite.size,
+    }
+    colour_bgr = None
+    if {"colour", "side"} & set(kinds):
+        colour_bgr, _ = paint_depth(depth, look, nearest_is_largest=depth_map.nearest_is_largest)
+        sidecar["look"] = asdict(look)
+
+    make_folder(target.parent)
+    written = []
+    for kind in dict.fromkeys(kinds):
+        path = target.with_name(target.name + RESULT_FILES[kind])
+        with atomic_file(path) as file:
+            if kind == "npy":
+                np.save(file, depth)
+            elif kind == "depth16":
+                codes, scale, offset = to_16bit(depth, low, high)
+                sidecar |= {"scale": scale, "offset": offset, "formula": "value = depth16 * scale + offset"}
+                text = {key: sidecar[key] for key in ("quantity", "nearest_is_largest", "scale", "offset", "formula")}
+                file.write(add_png_text(encode_png(codes, path), text))
+            elif kind == "colour":
+                file.write(encode_png(colour_bgr, path))
+            elif kind == "side":
+                file.write(encode_png(side_by_side(as_8bit(image_bgr), colour_bgr), path))
+            elif kind == "pfm":
+                write_pfm(file, depth)
+        written.append(path)
+    json_path = target.with_name(target.name + JSON_SUFFIX)
+    with atomic_file(json_path) as file:
+        file.write(json.dumps(sidecar, indent=2, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
+    return [*written, json_path]
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes its name only when the block ends well, and otherwise leaves nothing behind."""
+    temporary = path.with_name(f".plain_dpt_{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder, with its parents, where it is not there. Raises UserError where that is impossible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(f"{folder}: is a file; expected a folder for the results, or a name that is still free") from None
+    except OSError as error:
+        raise UserError(f"{folder}: this folder cannot be made ({error.strerror or error})") from error
+
+
+def to_16bit(depth: np.ndarray, low: float, high: float) -> tuple[np.ndarray, float, float]:
+    """uint16 codes, scale and offset, so that code * scale + offset is the depth to within half a scale.
+
+    >>> codes, scale, offset = to_16bit(np.float32([[1, 2, 5]]), 1.0, 5.0)
+    >>> (codes * scale + offset).round(4).tolist()
+    [[1.0, 2.0, 5.0]]
+    """
+    scale = (high - low) / LARGEST_CODE or 1.0
+    steps = (depth.astype(np.float64) - low) / scale
+    codes = np.where(np.isfinite(steps), steps, 0).round().clip(0, LARGEST_CODE).astype(np.uint16)
+    return codes, scale, low
+
+
+def encode_png(image: np.ndarray, path: Path) -> bytes:
+    """The bytes of a PNG. path: for the error's sake."""
+    try:
+        done, encoded = cv2.imencode(".png", image)
+    except cv2.error as error:
+        raise UserError(f"{path}: cannot be encoded as PNG ({error.err})") from error
+    if not done:
+        raise UserError(f"{path}: a picture of {image.shape[1]} x {image.shape[0]} pixels cannot be encoded as PNG")
+    return encoded.tobytes()
+
+
+def add_png_text(png: bytes, text: dict) -> bytes:
+    """The PNG with one tEXt chunk per entry (keyword and value, Latin-1), which viewers and libraries show as metadata."""
+    chunks = b""
+    for keyword, value in text.items():
+        body = b"tEXt" + keyword.encode("latin-1") + b"\0" + str(value).encode("latin-1")
+        chunks += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:PNG_HEADER_BYTES] + chunks + png[PNG_HEADER_BYTES:]
+
+
+def write_pfm(file: BinaryIO, depth: np.ndarray) -> None:
+    """Portable float map: one channel ("Pf"), little-endian (the scale's minus), rows from the bottom upwards."""
+    height, width = depth.shape
+    file.write(f"Pf\n{width} {height}\n-1.0\n".encode())
+    file.write(np.ascontiguousarray(depth[::-1], dtype="<f4"))
+
+
+def side_by_side(image_bgr: np.ndarray, colour_bgr: np.ndarray) -> np.ndarray:
+    """Picture, a white gap and depth, in one uint8 picture."""
+    height, width = image_bgr.shape[:2]
+    gap = np.full((height, min(50, 1 + width // 20), 3), 255, np.uint8)
+    return np.hstack([image_bgr, gap, colour_bgr])
+
+
+def plan_targets(relatives: Sequence[Path], output_folder: Path) -> list[Path]:
+    """For each picture's relative path its output path without suffix: sub-folders are kept, no two are the same.
+
+    Pictures that would share a name, on any file system (a.png and a.jpg, A.png and a.png), get their type appended
+    (a_png, a_jpg), and a number where that is not enough. Names that are unique stay as they are.
+    """
+
+    def sameness(path: Path) -> str:
+        return unicodedata.normalize("NFC", str(path)).casefold()
+
+    bare = [relative.with_name(relative.stem) for relative in relatives]
+    counts = Counter(sameness(path) for path in bare)
+    taken = set(counts)
+    targets = []
+    for path, relative in zip(bare, relatives, strict=True):
+        if counts[sameness(path)] > 1:
+            typed = path.with_name(f"{path.name}_{relative.suffix[1:]}")
+            path, number = typed, 1
+            while sameness(path) in taken:
+                number += 1
+                path = typed.with_name(f"{typed.name}_{number}")
+            taken.add(sameness(path))
+        targets.append(output_folder / path)
+    return targets
+
+
+def free_target(target: Path) -> Path:
+    """This output path, with a number appended where results of that name are there already."""
+    number, free = 1, target
+    while free.with_name(free.name + JSON_SUFFIX).exists():
+        number += 1
+        free = target.with_name(f"{target.name}_{number}")
+    return free
+
+
+def check_overwriting(targets: Iterable[Path]) -> None:
+    """Raises UserError if STEM.json exists for a target and comes from somewhere else: -o beside the user's own data."""
+    for target in targets:
+        path = target.with_name(target.name + JSON_SUFFIX)
+        if path.exists() and not is_our_json(path):
+            raise UserError(f"{path}: exists and was not written by this program; choose another output folder with -o")
+
+
+def is_former_result(path: Path) -> bool:
+    """Whether this is a picture that `save_depth` wrote: by its name, and by the STEM.json beside it."""
+    for suffix in RESULT_FILES.values():
+        if suffix.endswith(".png") and path.name.endswith(suffix):
+            return is_our_json(path.with_name(path.name.removesuffix(suffix) + JSON_SUFFIX))
+    return False
+
+
+def is_our_json(path: Path) -> bool:
+    """Whether this is the STEM.json of a result."""
+    try:
+        sidecar = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(sidecar, dict) and "nearest_is_largest" in sidecar

@@ -1,0 +1,322 @@
+"""The window of run_image.py: a picture and its depth, trackbars, keys, the value under the mouse and a legend."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import PictureError, UserError
+from ..predict import DepthMap
+from .colour import BACKGROUND, FOREGROUND, LEGEND_HEIGHT, TEXT_MARGIN, Look, as_8bit
+from .colour import draw_legend, draw_text, paint_depth
+from .model import LoadedModel
+from .options import COLOUR_MAPS
+from .pictures import PictureFile, read_picture
+from .save import free_target, save_depth
+from .script import out_of_memory_message
+
+WINDOW = "Plain DPT"
+SAVE_FOLDER = Path("results")
+SIZE_BAR, NEAR_BAR, FAR_BAR, PLANE_BAR = "Processing size (px)", "Near limit (%)", "Far limit (%)", "Remove plane (%)"
+WAIT_MS = 20
+SETTLE_SECONDS = 0.4  # a new processing size is computed when its trackbar has rested for this long
+LARGEST_SIZE = 4  # the trackbar's end, as a multiple of the release's size
+GAP, STATUS_HEIGHT, SMALLEST_WIDTH, SMALLEST_HEIGHT = 8, 44, 600, 220
+UNITS = {"metres": "m", "inverse depth": "(inverse depth)", "depth": "(relative depth)"}
+HELP = (
+    ("c / x", "next / previous colour map"),
+    ("r", "reverse the colours"),
+    ("e", "equalise the contrast"),
+    ("n / p", "next / previous picture"),
+    ("s", "save what is shown"),
+    ("h", "show or hide this help"),
+    ("q, Esc", "quit"),
+)
+
+
+def require_display() -> None:
+    """Raises UserError with one sentence where no window can be opened.
+
+    Without a display, Qt ends the whole process, which no program can catch: so look first, and let another process try.
+    """
+    instead = "pass -o FOLDER to write files instead"
+    if re.search(r"GUI:\s+NONE", cv2.getBuildInformation()):
+        raise UserError(f"this OpenCV has no windows (opencv-python has them, opencv-python-headless does not): {instead}")
+    if not sys.platform.startswith("linux"):
+        return
+    if not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")):
+        raise UserError(f"no window can be opened, because there is no display (DISPLAY is not set): {instead}")
+    attempt = "import cv2, os; cv2.namedWindow('test'); os._exit(0)"
+    try:
+        probe = subprocess.run([sys.executable, "-c", attempt], capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"no window can be opened, because the display does not answer: {instead}") from None
+    if probe.returncode != 0:
+        reason = next(iter(probe.stderr.strip().splitlines()), "no reason given").strip()
+        raise UserError(f"no window can be opened ({reason}): {instead}")
+
+
+def provide_fonts() -> None:
+    """Point Qt to a folder of fonts. Some OpenCV wheels name one that is not there, and then no trackbar has a label."""
+    named = os.environ.get("QT_QPA_FONTDIR")  # set by `import cv2`, and only where Qt needs it
+    if named is None or any(Path(named).glob("*.?tf")):
+        return
+    roots = [Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".local/share/fonts"]
+    for pattern in ("DejaVuSans.ttf", "*Sans*Regular.ttf", "*.ttf"):
+        for font in (font for root in roots for font in root.rglob(pattern)):
+            os.environ["QT_QPA_FONTDIR"] = str(font.parent)
+            return
+    print("The trackbars have no labels, because no fonts were found (on Debian: fonts-dejavu-core).", file=sys.stderr)
+
+
+def fit_panels(height: int, width: int, available_wh: tuple[int, int]) -> tuple[int, int, bool]:
+    """How large a picture can be shown twice: width and height of each panel, and whether one stands above the other."""
+    scales = {}
+    for stacked in (False, True):
+        across, down = (1, 2) if stacked else (2, 1)
+        room_w, room_h = (available_wh[0] - GAP) / across, (available_wh[1] - GAP) / down
+        scales[stacked] = min(room_w / width, room_h / height)
+    stacked = scales[True] > 1.5 * scales[False]  # side by side, unless that makes a panorama a thin strip
+    scale = scales[stacked]
+    return max(round(width * scale), 1), max(round(height * scale), 1), stacked
+
+
+class DepthWindow:
+    """Shows pictures one at a time until it is closed. Depth is computed in a thread, so that the window never freezes."""
+
+    def __init__(
+        self,
+        files: Sequence[PictureFile],
+        model: LoadedModel,
+        *,
+        display_size: int,
+        colour_map: str,
+        crop: bool,
+        save_kinds: Sequence[str],
+    ):
+        self.files, self.model, self.crop, self.save_kinds = list(files), model, crop, save_kinds
+        self.available_wh = (max(display_size, SMALLEST_WIDTH), max(round(0.6 * display_size), SMALLEST_HEIGHT))
+        self.look = Look(colour_map=colour_map)
+        self.index, self.unreadable = 0, 0
+        self.regions: dict[PictureFile, tuple[int, int, int, int]] = {}  # chosen with --crop
+        self.side_length = model.max_side_length  # what the trackbar asks for; None while nobody asked
+        self.bar_side, self.bar_moved_at = 0, None
+        self.depth_map, self.facts, self.job = None, {}, None  # the prediction, how it was made, and the next one
+        self.mouse, self.message, self.help = (-1, -1), "", False
+        self.version, self.painted, self.shown = 0, None, None  # counts new contents; what is on the screen
+
+    def run(self) -> int:
+        """Opens the window and returns when it is closed: 0, or 1 if pictures could not be read."""
+        provide_fonts()
+        self.worker = ThreadPoolExecutor(max_workers=1)
+        cv2.namedWindow(WINDOW, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
+        largest = LARGEST_SIZE * self.model.dpt_imgproc.rule.side
+        for name, value, top in ((SIZE_BAR, 0, largest), (NEAR_BAR, 100, 100), (FAR_BAR, 0, 100), (PLANE_BAR, 0, 100)):
+            cv2.createTrackbar(name, WINDOW, value, top, lambda _: None)
+        cv2.setMouseCallback(WINDOW, self.move_mouse)
+        try:
+            self.open_picture(0)
+            while cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE) >= 1:
+                self.follow_trackbars()
+                self.collect()
+                self.draw()
+                if not self.press(cv2.waitKey(WAIT_MS)):
+                    break
+        finally:
+            cv2.destroyAllWindows()
+            self.worker.shutdown(cancel_futures=True)
+        return 1 if self.unreadable else 0
+
+    def open_picture(self, step: int) -> None:
+        """Goes on by so many pictures, round the list. Those that cannot be read are reported and left out."""
+        self.index = (self.index + step) % len(self.files)
+        file = self.files[self.index]
+        try:
+            image_bgr = read_picture(file.path)
+        except PictureError as error:
+            if len(self.files) == 1:
+                raise
+            print(f"Skipped: {error}", file=sys.stderr)
+            self.unreadable += 1
+            del self.files[self.index]
+            return self.open_picture(min(step, 0))
+        if self.crop:
+            if file not in self.regions:
+                self.regions[file] = self.choose_region(image_bgr)
+            x, y, width, height = self.regions[file]
+            image_bgr = image_bgr[y : y + height, x : x + width]
+        self.image_bgr, self.depth_map = image_bgr, None
+        cv2.setWindowTitle(WINDOW, f"{file.path.name} - {WINDOW}")
+        self.compute()
+
+    def choose_region(self, image_bgr: np.ndarray) -> tuple[int, int, int, int]:
+        """Asks for a rectangle: x, y, width, height in the picture's pixels; the whole picture if none is drawn."""
+        height, width = image_bgr.shape[:2]
+        scale = min(self.available_wh[0] / width, self.available_wh[1] / height)
+        shown = cv2.resize(as_8bit(image_bgr), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        title = "Draw a rectangle, then press Enter (Esc: the whole picture)"
+        x, y, w, h = cv2.selectROI(title, shown, showCrosshair=False, printNotice=False)
+        cv2.destroyWindow(title)
+        left, top = int(x / scale), int(y / scale)
+        right, bottom = min(round((x + w) / scale), width), min(round((y + h) / scale), height)
+        return (left, top, right - left, bottom - top) if right > left and bottom > top else (0, 0, width, height)
+
+    def compute(self) -> None:
+        """Starts the prediction of this picture at the chosen size; `collect` takes its result."""
+        if self.job is not None:
+            self.job.cancel()
+        self.job = self.worker.submit(self.predict, self.image_bgr, self.side_length)
+        self.message = "computing the depth ..."
+        self.version += 1
+
+    def predict(self, image_bgr: np.ndarray, side_length: int | None) -> tuple[DepthMap, dict]:
+        """The depth and how it was made. Runs in the worker's thread."""
+        return self.model.predict([image_bgr], side_length)[0], self.model.facts(image_bgr, side_length)
+
+    def collect(self) -> None:
+        """Takes the prediction if it has come, or else the reason why not."""
+        if self.job is None or not self.job.done():
+            return
+        job, self.job = self.job, None
+        try:
+            self.depth_map, self.facts = job.result()
+            self.message = ""
+        except UserError as error:
+            self.message = str(error)
+        except Exception as error:
+            self.message = out_of_memory_message(error)
+        self.version += 1
+        if self.depth_map is not None and self.bar_moved_at is None:  # show the size that it became
+            cv2.setTrackbarPos(SIZE_BAR, WINDOW, max(self.facts["network_size"].values()))
+            self.bar_side = cv2.getTrackbarPos(SIZE_BAR, WINDOW)
+
+    def follow_trackbars(self) -> None:
+        """Reads the trackbars, and computes anew when that of the processing size has come to rest."""
+        near, far, plane = (cv2.getTrackbarPos(name, WINDOW) for name in (NEAR_BAR, FAR_BAR, PLANE_BAR))
+        self.look = replace(self.look, near_percent=near, far_percent=far, plane_percent=plane)
+        side = cv2.getTrackbarPos(SIZE_BAR, WINDOW)
+        if side != self.bar_side:
+            self.bar_side, self.bar_moved_at = side, time.monotonic()
+        elif self.bar_moved_at is not None and time.monotonic() - self.bar_moved_at > SETTLE_SECONDS:
+            self.bar_moved_at = None
+            self.side_length = max(side, 1)
+            self.compute()
+
+    def move_mouse(self, event: int, x: int, y: int, flags: int, data: object) -> None:
+        """OpenCV's mouse callback."""
+        self.mouse = (x, y)
+
+    def press(self, key: int) -> bool:
+        """Does what a key asks for (waitKey's code, -1 for none); False to quit."""
+        letter = chr(key & 0xFF).lower() if key >= 0 else ""
+        if letter in ("c", "x"):
+            place = COLOUR_MAPS.index(self.look.colour_map) + (1 if letter == "c" else -1)
+            self.look = replace(self.look, colour_map=COLOUR_MAPS[place % len(COLOUR_MAPS)])
+        elif letter == "r":
+            self.look = replace(self.look, reverse=not self.look.reverse)
+        elif letter == "e":
+            self.look = replace(self.look, equalise=not self.look.equalise)
+        elif letter in ("n", "p"):
+            self.open_picture(1 if letter == "n" else -1)
+        elif letter == "s":
+            self.save()
+        elif letter == "h":
+            self.help = not self.help
+        return letter not in ("q", "\x1b")
+
+    def save(self) -> None:
+        """Writes the files of --save for the picture as it is shown, never over older ones."""
+        if self.depth_map is None:
+            self.message = "nothing to save yet"
+            return
+        file = self.files[self.index]
+        target = free_target(SAVE_FOLDER / file.relative.with_name(file.relative.stem))
+        facts = {"picture": file.relative.as_posix(), "region": self.regions.get(file), **self.facts}
+        try:
+            save_depth(self.depth_map, self.image_bgr, target, kinds=self.save_kinds, look=self.look, facts=facts)
+            self.message = f"saved as {target}*"
+        except UserError as error:
+            self.message = str(error)
+        print(self.message)
+
+    def draw(self) -> None:
+        """Brings the screen up to date. Painting the depth is the costly part and done only where something changed."""
+        if self.painted != (self.look, self.version):
+            self.painted, self.shown = (self.look, self.version), None
+            self.canvas = self.paint()
+        if self.shown == (self.mouse, self.message, self.help):
+            return
+        self.shown = (self.mouse, self.message, self.help)
+        canvas = self.canvas.copy()
+        top = canvas.shape[0] - STATUS_HEIGHT
+        height, width = self.image_bgr.shape[:2]
+        title = f"{self.files[self.index].path.name}  ({self.index + 1} of {len(self.files)}, {width} x {height})"
+        if self.depth_map is not None:
+            size = self.facts["network_size"]
+            title += f"   network {size['width']} x {size['height']}   colours {self.look.colour_map}"
+        draw_text(canvas, title, (TEXT_MARGIN, top + 14))
+        draw_text(canvas, self.message or self.value_text(canvas) or "h: help", (TEXT_MARGIN, top + 35))
+        if self.help:
+            draw_help(canvas)
+        cv2.imshow(WINDOW, canvas)
+
+    def paint(self) -> np.ndarray:
+        """The canvas without what follows the mouse: both panels, the legend, and room for the two lines of text."""
+        panel_w, panel_h, stacked = fit_panels(*self.image_bgr.shape[:2], self.available_wh)
+        step_x, step_y = (0, panel_h + GAP) if stacked else (panel_w + GAP, 0)
+        canvas_w, panels_h = max(panel_w + step_x, SMALLEST_WIDTH), max(panel_h + step_y, SMALLEST_HEIGHT)
+        left, top = (canvas_w - panel_w - step_x) // 2, (panels_h - panel_h - step_y) // 2
+        self.panels = [(left, top, panel_w, panel_h), (left + step_x, top + step_y, panel_w, panel_h)]
+        canvas = np.full((panels_h + LEGEND_HEIGHT + STATUS_HEIGHT, canvas_w, 3), BACKGROUND, np.uint8)
+
+        pictures = [resize(as_8bit(self.image_bgr), panel_w, panel_h)]
+        if self.depth_map is not None:
+            depth = resize(self.depth_map.depth, panel_w, panel_h)
+            colours, palette = paint_depth(depth, self.look, nearest_is_largest=self.depth_map.nearest_is_largest)
+            pictures.append(colours)
+            label = self.depth_map.quantity
+            if self.look.plane_percent:
+                label += f" without {self.look.plane_percent}% of the plane"
+            canvas[panels_h : panels_h + LEGEND_HEIGHT] = draw_legend(palette, canvas_w, label)
+        for (x, y, _, _), picture in zip(self.panels, pictures, strict=False):
+            canvas[y : y + panel_h, x : x + panel_w] = picture
+        return canvas
+
+    def value_text(self, canvas: np.ndarray) -> str:
+        """The model's own value at the pixel under the mouse, which is marked in both panels."""
+        if self.depth_map is None:
+            return ""
+        for x, y, width, height in self.panels:
+            right, down = self.mouse[0] - x, self.mouse[1] - y
+            if 0 <= right < width and 0 <= down < height:
+                rows, columns = self.depth_map.depth.shape
+                row, column = down * rows // height, right * columns // width
+                for panel_x, panel_y, _, _ in self.panels:
+                    cv2.circle(canvas, (panel_x + right, panel_y + down), 5, FOREGROUND, 1, cv2.LINE_AA)
+                value = self.depth_map.depth[row, column]
+                return f"x {column}, y {row}:  {value:.4g} {UNITS[self.depth_map.quantity]}"
+        return ""
+
+
+def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """For the screen: averages where the picture becomes smaller, and shows the pixels where it becomes larger."""
+    shrinks = width * height < image.shape[0] * image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST)
+
+
+def draw_help(canvas: np.ndarray) -> None:
+    """The keys, on a darkened box over the picture."""
+    box = canvas[10 : 30 + 22 * len(HELP), 10:330]
+    box //= 5
+    for number, (keys, meaning) in enumerate(HELP):
+        baseline = 37 + 22 * number
+        draw_text(canvas, keys, (26, baseline))
+        draw_text(canvas, meaning, (110, baseline))

@@ -1,0 +1,89 @@
+"""Relative positions: what BEiT and Swin have in common. A bias for every pair of tokens, looked up by their offset.
+
+Shapes: h w grid, A attention heads, T tokens, R offsets in a table.
+
+The index trick on a 2 x 3 grid. Its six tokens are numbered row by row,
+
+    0 1 2
+    3 4 5
+
+and two of them are between -1 and 1 rows and between -2 and 2 columns apart: 3 x 5 = 15 offsets, so one learned table of 15
+numbers per head serves all 36 pairs. The offset (query - key) of rows dy and columns dx has the number
+(dy + 1) * 5 + (dx + 2). From token 0 to token 0 that is 1 * 5 + 2 = 7, the middle of the table; from token 5 to token 0 it is
+(1 + 1) * 5 + (2 + 2) = 14, the last entry; from 0 to 5 it is 0, the first:
+
+>>> offset_index((2, 3))
+tensor([[ 7,  6,  5,  2,  1,  0],
+        [ 8,  7,  6,  3,  2,  1],
+        [ 9,  8,  7,  4,  3,  2],
+        [12, 11, 10,  7,  6,  5],
+        [13, 12, 11,  8,  7,  6],
+        [14, 13, 12,  9,  8,  7]])
+
+Along every diagonal of a block the same number returns: the same offset means the same bias, wherever the pair is.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def remember_by_size(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Remember the last eight results of a function of sizes and a device: index tables and masks.
+
+    They hold ordinary tensors even when they are first needed inside `torch.inference_mode()`, so that training may use them
+    later. While PyTorch compiles or exports, nothing is remembered: its placeholder tensors must not stay here.
+    """
+
+    @lru_cache(maxsize=8)
+    def remembered(*arguments) -> Tensor:
+        with torch.inference_mode(False):
+            return function(*arguments)
+
+    @wraps(function)
+    def wrapper(*arguments) -> Tensor:
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return function(*arguments)
+        return remembered(*arguments)
+
+    return wrapper
+
+
+@remember_by_size
+def offset_index(grid_hw: tuple[int, int], device: torch.device | None = None) -> Tensor:
+    """For each pair (query, key) of a grid's tokens, the number of their offset in a table: T x T, T = h * w."""
+    rows, columns = grid_hw
+    y = torch.arange(rows, device=device).repeat_interleave(columns)  # T
+    x = torch.arange(columns, device=device).repeat(rows)  # T
+    dy = y[:, None] - y[None, :] + rows - 1  # T T, from 0
+    dx = x[:, None] - x[None, :] + columns - 1  # T T, from 0
+    return dy * (2 * columns - 1) + dx
+
+
+def resize_offset_table(table: Tensor, old_hw: tuple[int, int], new_hw: tuple[int, int]) -> Tensor:
+    """The table of a grid of old_hw for a grid of new_hw, bilinearly: R x A -> (2h - 1)(2w - 1) x A.
+
+    An offset table is a small picture, (2h - 1) x (2w - 1) with A channels; enlarging it keeps the outermost offsets
+    outermost. The arithmetic is float32, the result has the table's dtype.
+    """
+    if old_hw == new_hw:
+        return table
+    old_sides, new_sides = ([2 * side - 1 for side in hw] for hw in (old_hw, new_hw))
+    picture = table.float().unflatten(0, old_sides).permute(2, 0, 1)[None]  # R A -> 1 A 2h-1 2w-1
+    resized = F.interpolate(picture, size=new_sides, mode="bilinear")  # 1 A . . -> 1 A . .
+    return resized[0].flatten(1).T.to(table.dtype)  # 1 A . . -> R A
+
+
+def look_up(table: Tensor, index: Tensor) -> Tensor:
+    """R x A table and T x T index -> A x T x T bias, laid out so that fused attention can read it as it is.
+
+    CUDA's memory-efficient attention copies a bias whose rows do not begin on multiples of 16 numbers. There, the rows are
+    stored with padding that is never looked at, so that the bias exists once.
+    """
+    if table.is_cuda and index.shape[1] % 16:
+        index = F.pad(index, (0, -index.shape[1] % 16))  # T T -> T T+
+        return table.T[:, index][..., : index.shape[0]]  # R A -> A T T
+    return table.T[:, index]  # R A -> A T T

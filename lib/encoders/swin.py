@@ -1,0 +1,280 @@
+"""SwinV2 and Swin: attention inside windows, windows shifted in every second block, a pyramid of four stages.
+
+Shapes: B batch, h w the stage's token grid, C features, A attention heads, W windows in the picture, T tokens in a window,
+D = C / A features of a head.
+
+Papers: "Swin transformer: hierarchical vision transformer using shifted windows", "Swin transformer V2: scaling up capacity
+and resolution"; the releases are MiDaS 3.1's. How one table of offsets serves all pairs of a window is worked through
+in relative.py.
+
+Sizes other than the training's. The number of windows along each side stays what it was in training, and the window's size
+follows from the grid: 256 x 256 pixels with 16 x 16 tokens in a window become 320 x 384 with 20 x 24. Positions inside a
+window are stretched with it, as ViT and BEiT stretch their tables. At the training size these are the release's numbers;
+elsewhere the release itself cannot run, and the result changes smoothly with the size. Both sides must be multiples of 32.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import FeedForward, WeightCache, attend
+from .relative import look_up, offset_index, remember_by_size, resize_offset_table
+
+LARGEST_LOGIT_SCALE = math.log(100)  # SwinV2's bound on the learned temperature of its cosine attention
+MASKED = -100.0  # what the releases add to forbidden pairs: after the softmax, nothing remains
+
+
+def split_windows(grid: Tensor, windows_hw: tuple[int, int]) -> Tensor:
+    """Cut a picture of tokens into windows: B x h x w x C -> B x W x T x C. `join_windows` undoes it."""
+    rows, columns = windows_hw
+    windows = grid.unflatten(2, (columns, -1)).unflatten(1, (rows, -1))  # B h w C -> B rows h/rows columns w/columns C
+    return windows.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # -> B W T C
+
+
+def join_windows(windows: Tensor, windows_hw: tuple[int, int], grid_hw: tuple[int, int]) -> Tensor:
+    """Put windows back in their places: B x W x T x C -> B x h x w x C."""
+    rows, columns = windows_hw
+    window_hw = (grid_hw[0] // rows, grid_hw[1] // columns)
+    windows = windows.unflatten(2, window_hw).unflatten(1, windows_hw)  # B W T C -> B rows columns h/rows w/columns C
+    return windows.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # -> B h w C
+
+
+@remember_by_size
+def shift_mask(
+    grid_hw: tuple[int, int], windows_hw: tuple[int, int], shift_hw: tuple[int, int], device: torch.device | None = None
+) -> Tensor:
+    """Which pairs of a shifted window must not see each other: W x T x T, 0 or MASKED.
+
+    Shifting rolls the picture around, so the last window of a row holds tokens from both ends of the picture. Each side is
+    cut into three bands: tokens that no border touches, those before it, and those that came around. Only tokens of the
+    same band in both directions may attend to each other.
+    """
+    bands = []
+    for side, num_windows, shift in zip(grid_hw, windows_hw, shift_hw, strict=True):
+        window = side // num_windows
+        band = torch.zeros(side, dtype=torch.int64, device=device)
+        if shift:
+            band[side - window :] = 1
+            band[side - shift :] = 2
+        bands.append(band)
+    region = 3 * bands[0][:, None] + bands[1][None, :]  # h w
+    regions = split_windows(region[None, :, :, None], windows_hw)[0, :, :, 0]  # h w -> W T
+    return (regions[:, :, None] != regions[:, None, :]) * MASKED  # W T -> W T T
+
+
+class ContinuousPositionBias(nn.Module):
+    """SwinV2: a small network gives the bias for any offset (V2 paper, section 3.3, equations 3 and 4).
+
+    Offsets go in on a logarithmic scale, so that larger windows than those of the training need little extrapolation:
+    offset / (coordinate_window - 1) * 8, then sign(x) * log2(1 + |x|) / log2(8). coordinate_window is the window of the
+    *pre-training*, which no weight shape reveals; window is the one of the last training.
+    """
+
+    def __init__(self, *, heads: int, window: int, coordinate_window: int):
+        super().__init__()
+        self.window = window
+        self.coordinate_window = coordinate_window
+        self.expand = nn.Linear(2, 512)
+        self.contract = nn.Linear(512, heads, bias=False)
+
+    def forward(self, window_hw: tuple[int, int]) -> Tensor:
+        """The bias for each head and pair of a window's tokens: A x T x T, between 0 and 16."""
+        weight = self.expand.weight
+        coordinates = []
+        for side in window_hw:
+            offsets = torch.arange(1 - side, side, dtype=torch.float32, device=weight.device)
+            stretch = (self.window - 1) / max(side - 1, 1)  # 1 at the training size
+            coordinates.append(offsets * stretch / max(self.coordinate_window - 1, 1) * 8)
+        pairs = torch.stack(torch.meshgrid(*coordinates, indexing="ij"), dim=-1).flatten(0, 1)  # R 2
+        log_pairs = pairs.sign() * torch.log2(1 + pairs.abs()) / math.log2(8)
+        table = self.contract(F.relu(self.expand(log_pairs.to(weight.dtype))))  # R 2 -> R A
+        return look_up(16 * torch.sigmoid(table), offset_index(window_hw, weight.device))
+
+    def weights(self) -> list[Tensor]:
+        """What the bias depends on."""
+        return [self.expand.weight, self.expand.bias, self.contract.weight]
+
+
+class TablePositionBias(nn.Module):
+    """Swin: one learned number per head and offset (first paper, equation 4)."""
+
+    def __init__(self, *, heads: int, window: int):
+        super().__init__()
+        self.window_hw = (window, window)
+        self.table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+
+    def forward(self, window_hw: tuple[int, int]) -> Tensor:
+        """The bias for each head and pair of a window's tokens: A x T x T."""
+        table = resize_offset_table(self.table, self.window_hw, window_hw)
+        return look_up(table, offset_index(window_hw, self.table.device))
+
+    def weights(self) -> list[Tensor]:
+        """What the bias depends on."""
+        return [self.table]
+
+
+class WindowAttention(nn.Module):
+    """Attention among the tokens of each window. SwinV2 compares directions only (cosine), Swin takes dot products.
+
+    V2 paper, section 3.2, equation 2: softmax(cos(q, k) * scale + bias), with a learned scale for each head.
+    """
+
+    def __init__(self, *, features: int, heads: int, window: int, coordinate_window: int | None):
+        super().__init__()
+        self.heads = heads
+        self.fused = True
+        self.is_cosine = coordinate_window is not None
+        self.qkv = nn.Linear(features, 3 * features)
+        self.project = nn.Linear(features, features)
+        self.cache = WeightCache(max_entries=1)
+        if self.is_cosine:
+            self.logit_scale = nn.Parameter(torch.zeros(heads, 1, 1))
+            self.bias = ContinuousPositionBias(heads=heads, window=window, coordinate_window=coordinate_window)
+        else:
+            self.bias = TablePositionBias(heads=heads, window=window)
+
+    def full_bias(self, grid_hw: tuple[int, int], windows_hw: tuple[int, int], shift_hw: tuple[int, int]) -> Tensor:
+        """Position bias plus, for shifted windows, the mask: 1 x A x T x T or W x A x T x T."""
+
+        def compute() -> Tensor:
+            bias = self.bias((grid_hw[0] // windows_hw[0], grid_hw[1] // windows_hw[1]))[None]  # 1 A T T
+            if shift_hw == (0, 0):
+                return bias
+            mask = shift_mask(grid_hw, windows_hw, shift_hw, bias.device)
+            return bias + mask[:, None].to(bias.dtype)  # W A T T
+
+        return self.cache(compute, weights=self.bias.weights(), key=(grid_hw, windows_hw, shift_hw))
+
+    def forward(self, windows: Tensor, bias: Tensor) -> Tensor:
+        """B x W x T x C -> the same shape. bias: as `full_bias` gives it."""
+        batch, num_windows = windows.shape[:2]
+        qkv = self.qkv(windows).unflatten(-1, (3, self.heads, -1))  # B W T 3C -> B W T 3 A D
+        query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).flatten(2, 3)  # -> three times B W*A T D
+        if bias.shape[0] == 1:  # all windows alike: count them as pictures, and one bias serves all
+            query, key, value = (x.unflatten(1, (-1, self.heads)).flatten(0, 1) for x in (query, key, value))  # B*W A T D
+        scale = None
+        if self.is_cosine:
+            scale = 1.0
+            temperature = self.logit_scale.clamp(max=LARGEST_LOGIT_SCALE).exp()  # A 1 1
+            query = F.normalize(query, dim=-1) * temperature.repeat(query.shape[1] // self.heads, 1, 1)
+            key = F.normalize(key, dim=-1)
+        mixed = attend(query, key, value, bias=bias.flatten(0, 1)[None], scale=scale, fused=self.fused)
+        mixed = mixed.reshape(batch, num_windows, self.heads, *mixed.shape[-2:])  # -> B W A T D
+        return self.project(mixed.transpose(2, 3).flatten(3))  # B W A T D -> B W T C
+
+
+class SwinBlock(nn.Module):
+    """Window attention and a feed-forward network. Swin normalises before each of them, SwinV2 afterwards (section 3.2)."""
+
+    def __init__(
+        self, *, features: int, heads: int, hidden: int, window: int, coordinate_window: int | None, is_shifted: bool
+    ):
+        super().__init__()
+        self.is_shifted = is_shifted
+        self.norms_after = coordinate_window is not None
+        self.norm_1 = nn.LayerNorm(features)
+        self.attention = WindowAttention(
+            features=features, heads=heads, window=window, coordinate_window=coordinate_window
+        )
+        self.norm_2 = nn.LayerNorm(features)
+        self.feed_forward = FeedForward(features=features, hidden=hidden)
+
+    def attend_in_windows(self, grid: Tensor, windows_hw: tuple[int, int]) -> Tensor:
+        """Roll, cut into windows, attend, put back, roll back: B x h x w x C -> the same shape."""
+        grid_hw = (grid.shape[1], grid.shape[2])
+        shift_hw = (0, 0)
+        if self.is_shifted:  # by half a window, but not along a side that is one window
+            shift_hw = tuple(
+                side // count // 2 if count > 1 else 0 for side, count in zip(grid_hw, windows_hw, strict=True)
+            )
+            grid = grid.roll((-shift_hw[0], -shift_hw[1]), dims=(1, 2))
+        bias = self.attention.full_bias(grid_hw, windows_hw, shift_hw)
+        windows = self.attention(split_windows(grid, windows_hw), bias)  # B h w C -> B W T C
+        grid = join_windows(windows, windows_hw, grid_hw)  # B W T C -> B h w C
+        return grid.roll(shift_hw, dims=(1, 2)) if self.is_shifted else grid
+
+    def forward(self, grid: Tensor, windows_hw: tuple[int, int]) -> Tensor:
+        """B x h x w x C -> the same shape."""
+        if self.norms_after:
+            grid = grid + self.norm_1(self.attend_in_windows(grid, windows_hw))
+            return grid + self.norm_2(self.feed_forward(grid))
+        grid = grid + self.attend_in_windows(self.norm_1(grid), windows_hw)
+        return grid + self.feed_forward(self.norm_2(grid))
+
+
+class PatchMerging(nn.Module):
+    """Halves the grid: four neighbouring tokens become one of twice their features."""
+
+    def __init__(self, features: int, *, norms_after: bool):
+        super().__init__()
+        self.norms_after = norms_after
+        self.reduction = nn.Linear(4 * features, 2 * features, bias=False)
+        self.norm = nn.LayerNorm(2 * features if norms_after else 4 * features)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """B x h x w x C -> B x h/2 x w/2 x 2C."""
+        even, odd = grid[:, :, 0::2], grid[:, :, 1::2]  # columns
+        four = torch.cat([even[:, 0::2], even[:, 1::2], odd[:, 0::2], odd[:, 1::2]], dim=-1)  # B h w C -> B h/2 w/2 4C
+        return self.norm(self.reduction(four)) if self.norms_after else self.reduction(self.norm(four))
+
+
+class SwinEncoder(nn.Module):
+    """Four stages of blocks with a merging between them; the grid halves and the features double from stage to stage.
+
+    depths, heads: blocks and attention heads of each stage. windows_per_side: windows along each side of the picture, per
+    stage; windows: their size in training. coordinate_windows: see ContinuousPositionBias; None makes it a Swin (V1).
+    """
+
+    def __init__(
+        self,
+        *,
+        features: int,
+        depths: Sequence[int],
+        heads: Sequence[int],
+        windows: Sequence[int],
+        windows_per_side: Sequence[int],
+        coordinate_windows: Sequence[int] | None,
+        hidden_ratio: int = 4,
+    ):
+        super().__init__()
+        self.windows_per_side = tuple(windows_per_side)
+        self.stages = nn.ModuleList()
+        self.merges = nn.ModuleList()
+        for stage, depth in enumerate(depths):
+            width = features * 2**stage
+            blocks = [
+                SwinBlock(
+                    features=width,
+                    heads=heads[stage],
+                    hidden=hidden_ratio * width,
+                    window=windows[stage],
+                    coordinate_window=coordinate_windows[stage] if coordinate_windows else None,
+                    is_shifted=number % 2 == 1,
+                )
+                for number in range(depth)
+            ]
+            self.stages.append(nn.ModuleList(blocks))
+            if stage < len(depths) - 1:
+                self.merges.append(PatchMerging(width, norms_after=coordinate_windows is not None))
+
+    def forward(self, tokens: Tensor, grid_hw: tuple[int, int]) -> list[Tensor]:
+        """B x N x C tokens -> four stages as pictures of features: B x C x h x w, B x 2C x h/2 x w/2, and so on.
+
+        Raises ValueError when a side of the grid does not divide into the windows of every stage.
+        """
+        step = 2 ** (len(self.stages) - 1)
+        if grid_hw[0] % step or grid_hw[1] % step:
+            raise ValueError(f"a token grid of {grid_hw[0]} x {grid_hw[1]} must have sides that are multiples of {step}")
+        grid = tokens.unflatten(1, grid_hw)  # B N C -> B h w C
+        stages = []
+        for number, blocks in enumerate(self.stages):
+            count = self.windows_per_side[number]
+            for block in blocks:
+                grid = block(grid, (count, count))
+            stages.append(grid.permute(0, 3, 1, 2))  # B h w C -> B C h w
+            if number < len(self.merges):
+                grid = self.merges[number](grid)  # B h w C -> B h/2 w/2 2C
+        return stages
