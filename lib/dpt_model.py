@@ -45,6 +45,9 @@ class DPTModel(nn.Module):
         output: OutputKind,
     ):
         super().__init__()
+        counts = {imgencoder.num_stages, len(reassemble.stages), len(fusion.blocks)}
+        if len(counts) > 1:
+            raise ValueError(f"encoder, reassemble and fusion must have equally many stages, not {sorted(counts)}")
         self.patch_embed = patch_embed
         self.imgencoder = imgencoder
         self.reassemble = reassemble

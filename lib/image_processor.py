@@ -51,6 +51,8 @@ class PictureRule:
     restore: str = "bilinear_corners"
 
     def __post_init__(self):
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # a config from a file has lists
         is_known = self.fit in FITS and self.resample in RESAMPLINGS and self.restore in RESTORATIONS
         is_normalisation = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
         if not is_known or not is_normalisation or min(self.side, self.multiple) < 1:

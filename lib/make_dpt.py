@@ -157,7 +157,8 @@ def decide_type(
         elif row.is_metric:
             row = guess
         return row, max_depth, "config.json says so"
-    if "model_type" in config or "max_depth" in config:
+    is_hf_dpt = config.get("model_type") == "dpt"  # says nothing that the keys do not
+    if not is_hf_dpt and ("model_type" in config or "max_depth" in config):
         row = _type_row(config.get("model_type"), f"model_type in the config beside {source}")
         max_depth = _metres(config["max_depth"], source) if "max_depth" in config else row.max_depth
         return row, max_depth, "the config beside the weights says so"

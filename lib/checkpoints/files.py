@@ -192,7 +192,7 @@ def _as_float32(key: str, tensor: Tensor, path: Path) -> Tensor:
         raise CheckpointError(f"{path}: {key} claims {tensor.numel()} numbers, but the file stores fewer")
     if not tensor.is_floating_point():
         return tensor.detach()
-    tensor = tensor.detach().float()
+    tensor = tensor.detach().float().contiguous()  # another memory layout would round differently
     # One pass without a temporary: any NaN or infinity makes the sum non-finite. A sum that only overflowed does not.
     if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
         raise CheckpointError(f"{path}: {key} holds NaN or infinity; the file is damaged or its training diverged")

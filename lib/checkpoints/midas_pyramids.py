@@ -128,6 +128,8 @@ LEVIT = Layout(
         | {f"{MODEL}patch_embed.{2 * layer}.bn.": f"patch_embed.layers.{layer}.norm." for layer in range(4)}
         | {LEVIT_BLOCK + "m.attention_biases": LAYER + "distance_bias"}
         | {LEVIT_BLOCK + "attention_biases": LAYER + "distance_bias"}
+        | {LEVIT_BLOCK + "m.attention_bias_idxs": LAYER + "distance_index"}
+        | {LEVIT_BLOCK + "attention_bias_idxs": LAYER + "distance_index"}
         | under(LEVIT_BLOCK + "m.qkv.", LAYER + "qkv.", LINEAR_NORM)
         | under(LEVIT_BLOCK + "m.proj.1.", LAYER + "project.", LINEAR_NORM)
         | under(LEVIT_BLOCK + "m.0.", LAYER + "expand.", LINEAR_NORM)
@@ -141,8 +143,6 @@ LEVIT = Layout(
         | output_rules(),
         unused=[
             *scratch_unused(num_stages=3),
-            LEVIT_BLOCK + "m.attention_bias_idxs",
-            LEVIT_BLOCK + "attention_bias_idxs",
             *(
                 f"{MODEL}{head}.{leaf}"  # the two classifiers
                 for head in ("head", "head_dist")

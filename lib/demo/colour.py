@@ -1,4 +1,4 @@
-"""From a depth map to colours: plane removal, thresholds, contrast, colour maps, and the legend that explains them."""
+"""From a depth map to colours: plane removal, thresholds, contrast and colour maps."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,6 @@ SPECTRAL_RGB = "5e4fa2 3288bd 66c2a5 abdda4 e6f598 ffffbf fee08b fdae61 f46d43 d
 
 CODES = 65536  # values are quantised this finely before they are painted
 PLANE_SAMPLES = 100_000
-LEGEND_HEIGHT = 62
-LEGEND_TICKS = 5
-TEXT_SCALE, TEXT_MARGIN = 0.45, 12
-BACKGROUND, FOREGROUND = (30, 30, 30), (235, 235, 235)
 
 
 @dataclass(frozen=True)
@@ -125,25 +121,3 @@ def colour_table(name: str) -> np.ndarray:
 def as_8bit(image_bgr: np.ndarray) -> np.ndarray:
     """A picture of any type that `read_picture` returns -> uint8, for looking at."""
     return image_bgr if image_bgr.dtype == np.uint8 else np.rint(to_unit_range(image_bgr) * 255).astype(np.uint8)
-
-
-def draw_legend(palette: Palette, width: int, label: str) -> np.ndarray:
-    """The colours of a palette from far to near with their values, LEGEND_HEIGHT x width x 3. label: the quantity."""
-    legend = np.full((LEGEND_HEIGHT, width, 3), BACKGROUND, np.uint8)
-    left, right = TEXT_MARGIN, width - TEXT_MARGIN
-    values = np.linspace(palette.far, palette.near, right - left, dtype=np.float32)
-    legend[24:40, left:right] = palette.paint(values)
-    for share, text in ((0, "far"), (0.5, label), (1, "near")):
-        draw_text(legend, text, (left + share * (right - left), 17), anchor=share)
-    for share in np.linspace(0, 1, LEGEND_TICKS):
-        x = left + share * (right - left - 1)
-        cv2.line(legend, (round(x), 40), (round(x), 44), FOREGROUND)
-        draw_text(legend, f"{palette.far + share * (palette.near - palette.far):.4g}", (x, 57), anchor=share)
-    return legend
-
-
-def draw_text(canvas: np.ndarray, text: str, position: tuple[float, float], *, anchor: float = 0.0) -> None:
-    """One line of light text; position: its baseline, x at the text's left end (anchor 0), middle (0.5) or right end (1)."""
-    (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, TEXT_SCALE, 1)
-    corner = (round(position[0] - anchor * text_width), round(position[1]))
-    cv2.putText(canvas, text, corner, cv2.FONT_HERSHEY_SIMPLEX, TEXT_SCALE, FOREGROUND, 1, cv2.LINE_AA)

@@ -11,11 +11,12 @@ import os
 import re
 import shutil
 import socket
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from ..errors import UserError
@@ -81,7 +82,7 @@ class Job:
             return f"{self.name}: the disk is full, or takes no file of this size; nothing was kept"
         if isinstance(error, OSError) and error.filename is not None:
             return f"{self.name}: cannot write {error.filename} ({error.strerror})"
-        reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(" :.")
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 150, placeholder=" ...").rstrip(" :.")
         if begun:
             again = "the same command goes on with it" if self.resumes else "run the same command again"
             return f"{self.name}: the download broke off ({reason}); {again}, or {self.by_hand}"

@@ -216,6 +216,6 @@ def _unknown_name(name: str, folder: Path, on_disk: Iterable[Path]) -> str:
     close = list(dict.fromkeys(spellings[text] for text in near))[:4]
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     return (
-        f"{name!r} is neither a weight file, nor part of a name in {folder}, nor a published name{hint}; "
-        f"published are {', '.join(RELEASES)}; a Hugging Face repository is given as owner/name"
+        f"{name!r} is no weight file, no part of a name in {folder}, no published name{hint} "
+        f"and no Hugging Face repository (owner/name); published are {', '.join(RELEASES)}"
     )

@@ -1,8 +1,5 @@
 """The window of run_image.py: a picture and its depth, trackbars, keys, the value under the mouse and a legend."""
 
-import os
-import re
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -15,8 +12,10 @@ import numpy as np
 
 from ..errors import PictureError, UserError
 from ..predict import DepthMap
-from .colour import BACKGROUND, FOREGROUND, LEGEND_HEIGHT, TEXT_MARGIN, Look, as_8bit
-from .colour import draw_legend, draw_text, paint_depth
+from .colour import Look, as_8bit, paint_depth
+from .display import provide_fonts
+from .drawing import BACKGROUND, FOREGROUND, GAP, LEGEND_HEIGHT, MARGIN, QUANTITIES
+from .drawing import draw_help, draw_legend, draw_text, fit_panels, resize
 from .model import LoadedModel
 from .options import COLOUR_MAPS
 from .pictures import PictureFile, read_picture
@@ -29,8 +28,9 @@ SIZE_BAR, NEAR_BAR, FAR_BAR, PLANE_BAR = "Processing size (px)", "Near limit (%)
 WAIT_MS = 20
 SETTLE_SECONDS = 0.4  # a new processing size is computed when its trackbar has rested for this long
 LARGEST_SIZE = 4  # the trackbar's end, as a multiple of the release's size
-GAP, STATUS_HEIGHT, SMALLEST_WIDTH, SMALLEST_HEIGHT = 8, 44, 600, 220
-UNITS = {"metres": "m", "inverse depth": "(inverse depth)", "depth": "(relative depth)"}
+STATUS_HEIGHT, SMALLEST_WIDTH, SMALLEST_HEIGHT = 68, 640, 220
+COMPUTING = "computing the depth ..."
+LONGEST_NAME = 44  # letters
 HELP = (
     ("c / x", "next / previous colour map"),
     ("r", "reverse the colours"),
@@ -40,53 +40,6 @@ HELP = (
     ("h", "show or hide this help"),
     ("q, Esc", "quit"),
 )
-
-
-def require_display() -> None:
-    """Raises UserError with one sentence where no window can be opened.
-
-    Without a display, Qt ends the whole process, which no program can catch: so look first, and let another process try.
-    """
-    instead = "pass -o FOLDER to write files instead"
-    if re.search(r"GUI:\s+NONE", cv2.getBuildInformation()):
-        raise UserError(f"this OpenCV has no windows (opencv-python has them, opencv-python-headless does not): {instead}")
-    if not sys.platform.startswith("linux"):
-        return
-    if not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")):
-        raise UserError(f"no window can be opened, because there is no display (DISPLAY is not set): {instead}")
-    attempt = "import cv2, os; cv2.namedWindow('test'); os._exit(0)"
-    try:
-        probe = subprocess.run([sys.executable, "-c", attempt], capture_output=True, text=True, timeout=60)
-    except subprocess.TimeoutExpired:
-        raise UserError(f"no window can be opened, because the display does not answer: {instead}") from None
-    if probe.returncode != 0:
-        reason = next(iter(probe.stderr.strip().splitlines()), "no reason given").strip()
-        raise UserError(f"no window can be opened ({reason}): {instead}")
-
-
-def provide_fonts() -> None:
-    """Point Qt to a folder of fonts. Some OpenCV wheels name one that is not there, and then no trackbar has a label."""
-    named = os.environ.get("QT_QPA_FONTDIR")  # set by `import cv2`, and only where Qt needs it
-    if named is None or any(Path(named).glob("*.?tf")):
-        return
-    roots = [Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".local/share/fonts"]
-    for pattern in ("DejaVuSans.ttf", "*Sans*Regular.ttf", "*.ttf"):
-        for font in (font for root in roots for font in root.rglob(pattern)):
-            os.environ["QT_QPA_FONTDIR"] = str(font.parent)
-            return
-    print("The trackbars have no labels, because no fonts were found (on Debian: fonts-dejavu-core).", file=sys.stderr)
-
-
-def fit_panels(height: int, width: int, available_wh: tuple[int, int]) -> tuple[int, int, bool]:
-    """How large a picture can be shown twice: width and height of each panel, and whether one stands above the other."""
-    scales = {}
-    for stacked in (False, True):
-        across, down = (1, 2) if stacked else (2, 1)
-        room_w, room_h = (available_wh[0] - GAP) / across, (available_wh[1] - GAP) / down
-        scales[stacked] = min(room_w / width, room_h / height)
-    stacked = scales[True] > 1.5 * scales[False]  # side by side, unless that makes a panorama a thin strip
-    scale = scales[stacked]
-    return max(round(width * scale), 1), max(round(height * scale), 1), stacked
 
 
 class DepthWindow:
@@ -124,7 +77,7 @@ class DepthWindow:
         cv2.setMouseCallback(WINDOW, self.move_mouse)
         try:
             self.open_picture(0)
-            while cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE) >= 1:
+            while is_open():
                 self.follow_trackbars()
                 self.collect()
                 self.draw()
@@ -161,20 +114,22 @@ class DepthWindow:
         """Asks for a rectangle: x, y, width, height in the picture's pixels; the whole picture if none is drawn."""
         height, width = image_bgr.shape[:2]
         scale = min(self.available_wh[0] / width, self.available_wh[1] / height)
-        shown = cv2.resize(as_8bit(image_bgr), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        shown = resize(as_8bit(image_bgr), max(round(scale * width), 1), max(round(scale * height), 1))
         title = "Draw a rectangle, then press Enter (Esc: the whole picture)"
         x, y, w, h = cv2.selectROI(title, shown, showCrosshair=False, printNotice=False)
         cv2.destroyWindow(title)
-        left, top = int(x / scale), int(y / scale)
-        right, bottom = min(round((x + w) / scale), width), min(round((y + h) / scale), height)
-        return (left, top, right - left, bottom - top) if right > left and bottom > top else (0, 0, width, height)
+        (left, right), (top, bottom) = (
+            (start * true // seen, -(-end * true // seen))  # outwards to whole pixels
+            for start, end, true, seen in ((x, x + w, width, shown.shape[1]), (y, y + h, height, shown.shape[0]))
+        )
+        return (left, top, right - left, bottom - top) if w and h else (0, 0, width, height)
 
     def compute(self) -> None:
         """Starts the prediction of this picture at the chosen size; `collect` takes its result."""
         if self.job is not None:
             self.job.cancel()
         self.job = self.worker.submit(self.predict, self.image_bgr, self.side_length)
-        self.message = "computing the depth ..."
+        self.message = COMPUTING
         self.version += 1
 
     def predict(self, image_bgr: np.ndarray, side_length: int | None) -> tuple[DepthMap, dict]:
@@ -256,17 +211,23 @@ class DepthWindow:
             return
         self.shown = (self.mouse, self.message, self.help)
         canvas = self.canvas.copy()
-        top = canvas.shape[0] - STATUS_HEIGHT
-        height, width = self.image_bgr.shape[:2]
-        title = f"{self.files[self.index].path.name}  ({self.index + 1} of {len(self.files)}, {width} x {height})"
+        lines = [self.title_text(), self.value_text(canvas), self.message or "h: help"]
+        for number, line in enumerate(lines):
+            draw_text(canvas, line, (MARGIN, canvas.shape[0] - STATUS_HEIGHT + 14 + 21 * number))
+        if self.help:
+            draw_help(canvas, HELP)
+        cv2.imshow(WINDOW, canvas)
+
+    def title_text(self) -> str:
+        """Which picture this is, and what was made of it."""
+        name, (height, width) = self.files[self.index].path.name, self.image_bgr.shape[:2]
+        if len(name) > LONGEST_NAME:
+            name = f"{name[: LONGEST_NAME // 2]}...{name[-LONGEST_NAME // 2 :]}"
+        text = f"{self.index + 1} of {len(self.files)}: {name}, {width} x {height}"
         if self.depth_map is not None:
             size = self.facts["network_size"]
-            title += f"   network {size['width']} x {size['height']}   colours {self.look.colour_map}"
-        draw_text(canvas, title, (TEXT_MARGIN, top + 14))
-        draw_text(canvas, self.message or self.value_text(canvas) or "h: help", (TEXT_MARGIN, top + 35))
-        if self.help:
-            draw_help(canvas)
-        cv2.imshow(WINDOW, canvas)
+            text += f", network {size['width']} x {size['height']}"
+        return text
 
     def paint(self) -> np.ndarray:
         """The canvas without what follows the mouse: both panels, the legend, and room for the two lines of text."""
@@ -282,41 +243,34 @@ class DepthWindow:
             depth = resize(self.depth_map.depth, panel_w, panel_h)
             colours, palette = paint_depth(depth, self.look, nearest_is_largest=self.depth_map.nearest_is_largest)
             pictures.append(colours)
-            label = self.depth_map.quantity
+            label = f"{QUANTITIES[self.depth_map.quantity][0]}   [{self.look.colour_map}]"
             if self.look.plane_percent:
-                label += f" without {self.look.plane_percent}% of the plane"
+                label = f"{self.look.plane_percent}% of the plane taken away from: {label}"
             canvas[panels_h : panels_h + LEGEND_HEIGHT] = draw_legend(palette, canvas_w, label)
         for (x, y, _, _), picture in zip(self.panels, pictures, strict=False):
             canvas[y : y + panel_h, x : x + panel_w] = picture
+        if self.depth_map is None and self.job is not None:
+            x, y, _, _ = self.panels[1]
+            draw_text(canvas, COMPUTING, (x + panel_w / 2, y + panel_h / 2), anchor=0.5)
         return canvas
 
     def value_text(self, canvas: np.ndarray) -> str:
         """The model's own value at the pixel under the mouse, which is marked in both panels."""
-        if self.depth_map is None:
-            return ""
-        for x, y, width, height in self.panels:
+        for x, y, width, height in self.panels if self.depth_map is not None else ():
             right, down = self.mouse[0] - x, self.mouse[1] - y
             if 0 <= right < width and 0 <= down < height:
                 rows, columns = self.depth_map.depth.shape
                 row, column = down * rows // height, right * columns // width
                 for panel_x, panel_y, _, _ in self.panels:
                     cv2.circle(canvas, (panel_x + right, panel_y + down), 5, FOREGROUND, 1, cv2.LINE_AA)
-                value = self.depth_map.depth[row, column]
-                return f"x {column}, y {row}:  {value:.4g} {UNITS[self.depth_map.quantity]}"
+                _, unit = QUANTITIES[self.depth_map.quantity]
+                return f"at {column}, {row}: {self.depth_map.depth[row, column]:.4g}{unit}"
         return ""
 
 
-def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """For the screen: averages where the picture becomes smaller, and shows the pixels where it becomes larger."""
-    shrinks = width * height < image.shape[0] * image.shape[1]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST)
-
-
-def draw_help(canvas: np.ndarray) -> None:
-    """The keys, on a darkened box over the picture."""
-    box = canvas[10 : 30 + 22 * len(HELP), 10:330]
-    box //= 5
-    for number, (keys, meaning) in enumerate(HELP):
-        baseline = 37 + 22 * number
-        draw_text(canvas, keys, (26, baseline))
-        draw_text(canvas, meaning, (110, baseline))
+def is_open() -> bool:
+    """Whether the window is still there; its close button may have been pressed."""
+    try:
+        return cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE) >= 1
+    except cv2.error:  # Qt ends itself with its last window, and then complains
+        return False

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import TransformerBlock, WeightCache
+from .layers import TransformerBlock, WeightCache, check_taps
 from .relative import look_up, offset_index, remember_by_size, resize_offset_table
 
 NUM_CLASS_OFFSETS = 3  # class token to patch, patch to class token, class token to itself
@@ -87,7 +87,9 @@ class BEiTEncoder(nn.Module):
         norm_eps: float = 1e-6,
     ):
         super().__init__()
+        check_taps(taps, num_blocks)
         self.taps = tuple(taps)
+        self.num_stages = len(self.taps)
         self.class_token = nn.Parameter(torch.zeros(1, 1, features))
         self.biases = nn.ModuleList(RelativePositionBias(heads=heads, table_side=table_side) for _ in range(num_blocks))
         self.blocks = nn.ModuleList(

@@ -113,6 +113,7 @@ class HybridEncoder(nn.Module):
             self.stages.append(nn.Sequential(*blocks))
         self.projection = nn.Conv2d(channels, vit["features"], kernel_size=1)
         self.vit = ViTEncoder(**vit)
+        self.num_stages = 2 + self.vit.num_stages
 
     def forward(self, picture: Tensor, grid_hw: tuple[int, int]) -> list[Tensor]:
         """B x K x H/4 x W/4 -> two maps (B x 256 x H/4 x W/4, B x 512 x H/8 x W/8) and two times B x (1 + N) x C tokens."""

@@ -118,9 +118,9 @@ FEED_FORWARD = {"gelu": FeedForward, "swiglu": SwiGLU}
 
 
 def check_taps(taps: Sequence[int], num_blocks: int) -> None:
-    """Raises ValueError unless these are four blocks, in the order in which they run."""
-    if len(taps) != 4 or list(taps) != sorted(set(taps)) or not 0 <= taps[0] <= taps[-1] < num_blocks:
-        raise ValueError(f"cannot tap blocks {list(taps)} of {num_blocks}; expected four, in rising order")
+    """Raises ValueError unless these are numbers of blocks, in the order in which they run."""
+    if not taps or list(taps) != sorted(set(taps)) or not 0 <= taps[0] <= taps[-1] < num_blocks:
+        raise ValueError(f"cannot tap blocks {list(taps)} of {num_blocks}; expected their numbers from 0, in rising order")
 
 
 class LayerScale(nn.Module):

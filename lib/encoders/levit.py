@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import attend
-from .relative import remember_by_size
+from .layers import attend, check_taps
 
 KEY_FEATURES = 32
 
@@ -67,8 +66,7 @@ class LevitStem(nn.Module):
         return picture.flatten(2).transpose(1, 2), (picture.shape[-2], picture.shape[-1])  # B C h w -> B N C
 
 
-@remember_by_size
-def distance_index(side: int, stride: int, device: torch.device | None = None) -> Tensor:
+def distance_index(side: int, stride: int) -> Tensor:
     """For each pair (query, key) of a square grid, the number of their distance |dy|, |dx|: M x N.
 
     Only every stride-th row and column asks. On a 2 x 2 grid with stride 1 the distances are numbered 2 |dy| + |dx|:
@@ -79,8 +77,8 @@ def distance_index(side: int, stride: int, device: torch.device | None = None) -
             [2, 3, 0, 1],
             [3, 2, 1, 0]])
     """
-    keys = torch.cartesian_prod(*[torch.arange(side, device=device)] * 2)  # N 2
-    queries = torch.cartesian_prod(*[torch.arange(0, side, stride, device=device)] * 2)  # M 2
+    keys = torch.cartesian_prod(*[torch.arange(side)] * 2)  # N 2
+    queries = torch.cartesian_prod(*[torch.arange(0, side, stride)] * 2)  # M 2
     distances = (queries[:, None] - keys[None, :]).abs()  # M N 2
     return distances[..., 0] * side + distances[..., 1]
 
@@ -97,6 +95,8 @@ class LevitAttention(nn.Module):
         self.value_features = value_ratio * KEY_FEATURES
         self.fused = True
         self.distance_bias = nn.Parameter(torch.zeros(heads, side**2))
+        # Kept with the weights, as in the release: it fits no other picture size anyway.
+        self.register_buffer("distance_index", distance_index(side, stride))
         query_width, rest = heads * KEY_FEATURES, heads * (KEY_FEATURES + self.value_features)
         if stride == 1:
             self.qkv = LinearNorm(features, query_width + rest)
@@ -115,7 +115,7 @@ class LevitAttention(nn.Module):
             key, value = split.split([KEY_FEATURES, self.value_features], dim=-1)
             asking = tokens.unflatten(1, (self.side, self.side))[:, :: self.stride, :: self.stride].flatten(1, 2)  # B M C
             query = self.query(asking).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B M . -> B A M D
-        bias = self.distance_bias[:, distance_index(self.side, self.stride, self.distance_bias.device)]  # A M N
+        bias = self.distance_bias[:, self.distance_index]  # A side^2 -> A M N
         mixed = attend(query, key, value, bias=bias[None], fused=self.fused)  # B A M V
         return self.project(F.hardswish(mixed.transpose(1, 2).flatten(2)))  # B A M V -> B M C'
 
@@ -152,23 +152,24 @@ class LevitEncoder(nn.Module):
     ):
         super().__init__()
         self.taps = tuple(taps)
+        self.num_stages = len(self.taps)
         self.layers = nn.ModuleList()
         self.sides = []  # of the grid behind each layer
         for stage, width in enumerate(widths):
+            attentions = []
             if stage > 0:
                 narrow = widths[stage - 1]
-                self._add(
-                    LevitAttention(narrow, width, heads=narrow // KEY_FEATURES, value_ratio=4, side=side, stride=2),
-                    side := (side + 1) // 2,
+                attentions.append(
+                    LevitAttention(narrow, width, heads=narrow // KEY_FEATURES, value_ratio=4, side=side, stride=2)
                 )
-                self._add(LevitFeedForward(width, hidden_ratio * width), side)
-            for _ in range(depth):
-                self._add(LevitAttention(width, width, heads=heads[stage], value_ratio=2, side=side, stride=1), side)
-                self._add(LevitFeedForward(width, hidden_ratio * width), side)
-
-    def _add(self, layer: nn.Module, side_behind: int) -> None:
-        self.layers.append(layer)
-        self.sides.append(side_behind)
+                side = (side + 1) // 2
+            attentions += [
+                LevitAttention(width, width, heads=heads[stage], value_ratio=2, side=side, stride=1) for _ in range(depth)
+            ]
+            for attention in attentions:
+                self.layers += [attention, LevitFeedForward(width, hidden_ratio * width)]
+                self.sides += [side, side]
+        check_taps(taps, len(self.layers))
 
     def forward(self, tokens: Tensor, grid_hw: tuple[int, int]) -> list[Tensor]:
         """B x N x C tokens -> three stages as pictures of features, each a half of the one before (14, 7, 4)."""

@@ -241,6 +241,7 @@ class SwinEncoder(nn.Module):
     ):
         super().__init__()
         self.windows_per_side = tuple(windows_per_side)
+        self.num_stages = len(depths)
         self.stages = nn.ModuleList()
         self.merges = nn.ModuleList()
         for stage, depth in enumerate(depths):

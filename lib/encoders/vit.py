@@ -74,6 +74,7 @@ class ViTEncoder(nn.Module):
         if position_mode not in ("bicubic", "bilinear") or not norm_eps > 0 or not position_offset >= 0:
             raise ValueError(f"unknown settings: {position_mode=}, {norm_eps=}, {position_offset=}")
         self.taps = tuple(taps)
+        self.num_stages = len(self.taps)
         self.position_mode = position_mode
         self.position_offset = position_offset
         self.class_token = nn.Parameter(torch.zeros(1, 1, features))
