@@ -14,6 +14,7 @@ from .checkpoints import LAYOUTS
 from .checkpoints.files import Checkpoint, read_checkpoint, save_dpt
 from .checkpoints.keys import KeyMap, convert_tensors
 from .checkpoints.layout import Layout
+from .checkpoints.sizes import Shapes
 from .dpt_model import DPTModel, build_dpt
 from .errors import CheckpointError, UserError
 from .image_processor import DPTImageProcessor, PictureRule
@@ -83,7 +84,7 @@ def recognise_layout(checkpoint: Checkpoint) -> Layout:
 def describe(checkpoint: Checkpoint, layout: Layout, model_type: str | None) -> tuple[dict, str]:
     """The complete model config: sizes from shapes, the rest from the decided model type. Also says why, in words."""
     source = str(checkpoint.path)
-    sizes = layout.read_sizes(checkpoint.tensors, checkpoint.config, source=source)
+    sizes = layout.read_sizes(Shapes(checkpoint.tensors, source), checkpoint.config or {})
     native_side = sizes.pop("native_side")
     row, max_depth, reason = decide_type(checkpoint, layout, sizes, model_type)
     encoder = sizes["imgencoder"]

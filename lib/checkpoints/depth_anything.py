@@ -1,40 +1,29 @@
 """Key layout of the Depth-Anything V1 and V2 files: "pretrained.*" (DINOv2) and "depth_head.*" (DPT)."""
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
-from .keys import KeyMap, count_blocks, shape_of
+from .keys import KeyMap
 from .layout import TIMM_BLOCK, Layout, has_prefixes, scratch_rules, scratch_unused, under
-from .sizes import decoder_sizes, dinov2_sizes
+from .sizes import Shapes, decoder_sizes, dinov2_sizes
 
 HEAD = "depth_head."
 
 
-def read_sizes(tensors: Mapping[str, Tensor], config: dict | None, *, source: str) -> dict:
-    """The model config, as far as shapes tell it. `config` is not needed."""
+def read_sizes(shapes: Shapes, config: dict) -> dict:
+    """The model config, as far as shapes tell it."""
     sizes = dinov2_sizes(
-        tensors,
+        shapes,
         patch_weight="pretrained.patch_embed.proj.weight",
         position_table="pretrained.pos_embed",
-        num_blocks=count_blocks(tensors, "pretrained.blocks."),
+        num_blocks=shapes.count("pretrained.blocks."),
         gelu_weight="pretrained.blocks.0.mlp.fc1.weight",
         swiglu_weight="pretrained.blocks.0.mlp.w12.weight",
-        source=source,
     )
-    features = sizes["patch_embed"]["features"]
-    channels = [shape_of(tensors, f"{HEAD}projects.{stage}.weight", 4, source=source)[0] for stage in range(4)]
-    sizes |= decoder_sizes(
-        stage_features=[features] * 4,
-        stage_channels=channels,
-        readouts=["project" if f"{HEAD}readout_projects.0.0.weight" in tensors else "ignore"] * 4,
-        fusion_features=shape_of(tensors, f"{HEAD}scratch.layer1_rn.weight", 4, source=source)[0],
-        head_channels=[
-            shape_of(tensors, f"{HEAD}scratch.output_conv1.weight", 4, source=source)[0],
-            shape_of(tensors, f"{HEAD}scratch.output_conv2.0.weight", 4, source=source)[0],
-        ],
+    return sizes | decoder_sizes(
+        stage_features=[sizes["patch_embed"]["features"]] * 4,
+        stage_channels=[shapes.of(f"{HEAD}projects.{stage}.weight", 4)[0] for stage in range(4)],
+        readouts=["project" if f"{HEAD}readout_projects.0.0.weight" in shapes else "ignore"] * 4,
+        fusion_features=shapes.of(f"{HEAD}scratch.layer1_rn.weight", 4)[0],
+        head_channels=[shapes.of(f"{HEAD}scratch.{conv}.weight", 4)[0] for conv in ("output_conv1", "output_conv2.0")],
     )
-    return sizes
 
 
 LAYOUT = Layout(

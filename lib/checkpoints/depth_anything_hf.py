@@ -1,54 +1,44 @@
 """Key layout of Depth-Anything in Hugging Face folders: "backbone.*", "neck.*", "head.*", with a config.json."""
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
 from ..image_processor import PictureRule
-from .keys import KeyMap, count_blocks, shape_of
+from .keys import KeyMap
 from .layout import HF_NECK_UNUSED, Layout, has_prefixes, hf_neck_rules, qkv_parts, under
-from .sizes import backbone_taps, decoder_sizes, dinov2_sizes
+from .sizes import Shapes, backbone_taps, decoder_sizes, dinov2_sizes
 
 DEFAULT_HEADS = 12  # of a config.json whose backbone_config does not mention them
 
 
-def read_dinov2(tensors: Mapping[str, Tensor], config: dict, *, source: str) -> dict:
+def read_dinov2(shapes: Shapes, config: dict) -> dict:
     """The encoder's sections, from shapes and config.json."""
     backbone = config.get("backbone_config") or {}
     sizes = dinov2_sizes(
-        tensors,
+        shapes,
         patch_weight="backbone.embeddings.patch_embeddings.projection.weight",
         position_table="backbone.embeddings.position_embeddings",
-        num_blocks=count_blocks(tensors, "backbone.encoder.layer."),
+        num_blocks=shapes.count("backbone.encoder.layer."),
         gelu_weight="backbone.encoder.layer.0.mlp.fc1.weight",
         swiglu_weight="backbone.encoder.layer.0.mlp.weights_in.weight",
-        source=source,
         heads=backbone.get("num_attention_heads", DEFAULT_HEADS) if backbone else None,
         position_offset=0.0,  # transformers resizes the position table with exact scales
     )
-    settings = {}
-    if "layer_norm_eps" in backbone:
-        settings["norm_eps"] = backbone["layer_norm_eps"]
-    if "apply_layernorm" in backbone:
-        settings["final_norm"] = backbone["apply_layernorm"]
-    sizes["imgencoder"] |= settings | backbone_taps(backbone)
+    sizes["imgencoder"] |= backbone_taps(backbone)
+    for theirs, ours in (("layer_norm_eps", "norm_eps"), ("apply_layernorm", "final_norm")):
+        if theirs in backbone:
+            sizes["imgencoder"][ours] = backbone[theirs]
     return sizes
 
 
-def read_sizes(tensors: Mapping[str, Tensor], config: dict | None, *, source: str) -> dict:
+def read_sizes(shapes: Shapes, config: dict) -> dict:
     """The model config from shapes and, where config.json has it, from there."""
-    config = config or {}
-    sizes = read_dinov2(tensors, config, source=source)
-    reassemble = "neck.reassemble_stage.layers."
+    sizes = read_dinov2(shapes, config)
+    projection = "neck.reassemble_stage.layers.{}.projection.weight"
     return sizes | decoder_sizes(
         stage_features=[sizes["patch_embed"]["features"]] * 4,
-        stage_channels=[
-            shape_of(tensors, f"{reassemble}{stage}.projection.weight", 4, source=source)[0] for stage in range(4)
-        ],
+        stage_channels=[shapes.of(projection.format(stage), 4)[0] for stage in range(4)],
         scales=config.get("reassemble_factors", (4, 2, 1, 0.5)),
         readouts=["ignore"] * 4,
-        fusion_features=shape_of(tensors, "neck.convs.0.weight", 4, source=source)[0],
-        head_channels=[shape_of(tensors, f"head.conv{number}.weight", 4, source=source)[0] for number in (1, 2)],
+        fusion_features=shapes.of("neck.convs.0.weight", 4)[0],
+        head_channels=[shapes.of(f"head.conv{number}.weight", 4)[0] for number in (1, 2)],
     )
 
 

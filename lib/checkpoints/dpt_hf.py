@@ -4,21 +4,28 @@ Same networks, other names: queries, keys and values are separate layers, and a 
 MiDaS keeps in its code. The encoder is "dpt.*" (ViT, hybrid) or "backbone.*" (the others); "neck.*" and "head.*" follow.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
-
-from torch import Tensor
 
 from ..image_processor import PictureRule
 from .depth_anything_hf import DINOV2_RULES, DINOV2_UNUSED, read_dinov2
-from .keys import KeyMap, count_blocks, shape_of
+from .keys import KeyMap
 from .layout import HF_BLOCK, HF_NECK_UNUSED, Layout, has_prefixes, hf_neck_rules, qkv_parts, under
-from .sizes import VIT_HEAD_FEATURES, backbone_taps, decoder_sizes, table_side_of
+from .sizes import (
+    Shapes,
+    backbone_taps,
+    beit_sizes,
+    decoder_sizes,
+    hybrid_sizes,
+    one_row_of_blocks,
+    swin_sizes,
+    vit_arguments,
+)
 
 HALF = (0.5, 0.5, 0.5)
 DPT_PICTURE = PictureRule(
     side=384, multiple=16, fit="stretch", resample="antialiased_cubic", mean=HALF, std=HALF, restore="bicubic"
 )
+NORM_EPS = 1e-12  # of a config.json that does not mention it
 
 HEAD = {
     "head.projection.": "head.project.",
@@ -28,156 +35,112 @@ HEAD = {
 }
 DECODER = hf_neck_rules() | HEAD
 EMBEDDINGS = {"cls_token": "class_token", "position_embeddings": "position_table"}
+PATCH_WEIGHT = "backbone.embeddings.patch_embeddings.projection.weight"
+BIT = "dpt.embeddings.backbone.bit."
 TABLE_OF_BLOCK = "attention.attention.relative_position_bias.relative_position_bias_table"
 
 
-def decoder_of(tensors: Mapping[str, Tensor], config: dict, stage_features: list, *, source: str, encoder: str) -> dict:
-    """The decoder's sections, from shapes and the switches of config.json."""
-    stages = range(len(stage_features))
-    convs = [shape_of(tensors, f"neck.convs.{stage}.weight", 4, source=source) for stage in stages]
-    readouts, scales = [None] * 4, [1] * 4
-    if encoder != "swin":
-        has_readout = "neck.reassemble_stage.readout_projects.3.0.weight" in tensors
-        readouts = ["project" if has_readout else "ignore"] * 4
-        scales = list(config.get("reassemble_factors", (4, 2, 1, 0.5)))
-    if encoder == "hybrid":
-        readouts[:2] = [None, None]
+def decoder_of(shapes: Shapes, config: dict, stage_features: list, readouts: list | None = None) -> dict:
+    """The decoder's sections, from shapes and the switches of config.json. readouts: by default what the weights show."""
+    convs = [shapes.of(f"neck.convs.{stage}.weight", 4) for stage in range(4)]
+    if readouts is None:
+        readouts = ["project" if "neck.reassemble_stage.readout_projects.3.0.weight" in shapes else "ignore"] * 4
     sections = decoder_sizes(
         stage_features=stage_features,
         stage_channels=[conv[1] for conv in convs],
         readouts=readouts,
-        scales=scales,
+        scales=config.get("reassemble_factors", (4, 2, 1, 0.5)) if any(readouts) else [1] * 4,
         fusion_features=convs[0][0],
-        head_channels=[shape_of(tensors, f"head.head.{number}.weight", 4, source=source)[0] for number in (0, 2)],
+        head_channels=[shapes.of(f"head.head.{number}.weight", 4)[0] for number in (0, 2)],
     )
     unit = "neck.fusion_stage.layers.1.residual_layer2."
     sections["fusion"] |= {
-        "bias": unit + "convolution1.bias" in tensors,
-        "batch_norm": unit + "batch_norm1.weight" in tensors,
+        "bias": unit + "convolution1.bias" in shapes,
+        "batch_norm": unit + "batch_norm1.weight" in shapes,
         "always_double": True,
     }
-    sections["head"] |= {"projects": "head.projection.weight" in tensors, "always_double": True}
+    sections["head"] |= {"projects": "head.projection.weight" in shapes, "always_double": True}
     return sections
 
 
-def vit_settings(tensors: Mapping[str, Tensor], config: dict, *, source: str) -> dict:
-    """The arguments of ViTEncoder for "dpt.*" keys."""
-    features = shape_of(tensors, "dpt.embeddings.cls_token", 3, source=source)[-1]
-    settings = {
-        "features": features,
-        "heads": config.get("num_attention_heads", max(features // VIT_HEAD_FEATURES, 1)),
-        "hidden": shape_of(tensors, "dpt.encoder.layer.0.intermediate.dense.weight", 2, source=source)[0],
-        "num_blocks": count_blocks(tensors, "dpt.encoder.layer."),
-        "table_side": table_side_of(tensors, "dpt.embeddings.position_embeddings", source=source),
-        "norm_eps": config.get("layer_norm_eps", 1e-12),
-        "layer_scale": False,
-        "final_norm": False,
-        "position_mode": "bilinear",
-        "position_offset": 0.0,
-    }
+def read_vit_arguments(shapes: Shapes, config: dict, first_tap: int) -> dict:
+    """The arguments of ViTEncoder for "dpt.*" keys. first_tap: how many of the config's taps lie before the blocks."""
+    told = {"norm_eps": config.get("layer_norm_eps", NORM_EPS)}
+    if "num_attention_heads" in config:
+        told["heads"] = config["num_attention_heads"]
     if "backbone_out_indices" in config:
-        settings["taps"] = list(config["backbone_out_indices"])
-    return settings
-
-
-def read_vit(tensors: Mapping[str, Tensor], config: dict | None, *, source: str) -> dict:
-    config = config or {}
-    vit = vit_settings(tensors, config, source=source)
-    patch_size = shape_of(tensors, "dpt.embeddings.patch_embeddings.projection.weight", 4, source=source)[-1]
-    return {
-        "encoder": "vit",
-        "native_side": vit["table_side"] * patch_size,
-        "patch_embed": {"features": vit["features"], "patch_size": patch_size},
-        "imgencoder": vit,
-        **decoder_of(tensors, config, [vit["features"]] * 4, source=source, encoder="vit"),
-    }
-
-
-def read_hybrid(tensors: Mapping[str, Tensor], config: dict | None, *, source: str) -> dict:
-    config = config or {}
-    vit = vit_settings(tensors, config, source=source)
-    if "taps" in vit:
-        vit["taps"] = vit["taps"][2:]  # the first two stand for the convolution stages
-    bit = "dpt.embeddings.backbone.bit."
-    channels = shape_of(tensors, bit + "embedder.convolution.weight", 4, source=source)[0]
-    depths = [count_blocks(tensors, f"{bit}encoder.stages.{stage}.layers.") for stage in range(3)]
-    maps = [shape_of(tensors, f"neck.convs.{stage}.weight", 4, source=source)[1] for stage in range(2)]
-    return {
-        "encoder": "hybrid",
-        "native_side": vit["table_side"] * 16,
-        "patch_embed": {"channels": channels, "patch_size": 16},
-        "imgencoder": {"stem_channels": channels, "depths": depths, "vit": vit},
-        **decoder_of(tensors, config, [*maps, vit["features"], vit["features"]], source=source, encoder="hybrid"),
-    }
-
-
-def read_beit(tensors: Mapping[str, Tensor], config: dict | None, *, source: str) -> dict:
-    config = config or {}
-    backbone = config.get("backbone_config") or {}
-    features, _, _, patch_size = shape_of(tensors, "backbone.embeddings.patch_embeddings.projection.weight", 4, source=source)
-    offsets, heads = shape_of(tensors, "backbone.encoder.layer.0." + TABLE_OF_BLOCK, 2, source=source)
-    table_side = (round((offsets - 3) ** 0.5) + 1) // 2
-    return {
-        "encoder": "beit",
-        "native_side": table_side * patch_size,
-        "patch_embed": {"features": features, "patch_size": patch_size},
-        "imgencoder": {
-            "features": features,
-            "heads": heads,
-            "hidden": shape_of(tensors, "backbone.encoder.layer.0.intermediate.dense.weight", 2, source=source)[0],
-            "num_blocks": count_blocks(tensors, "backbone.encoder.layer."),
-            "table_side": table_side,
-            "norm_eps": backbone.get("layer_norm_eps", 1e-12),
-            **backbone_taps(backbone),
-        },
-        **decoder_of(tensors, config, [features] * 4, source=source, encoder="beit"),
-    }
-
-
-def read_swin(tensors: Mapping[str, Tensor], config: dict | None, *, source: str) -> dict:
-    config = config or {}
-    backbone = config.get("backbone_config") or {}
-    features, _, patch_size, _ = shape_of(
-        tensors, "backbone.embeddings.patch_embeddings.projection.weight", 4, source=source
+        told["taps"] = list(config["backbone_out_indices"])[first_tap:]
+    return vit_arguments(
+        shapes,
+        class_token="dpt.embeddings.cls_token",
+        position_table="dpt.embeddings.position_embeddings",
+        hidden_weight="dpt.encoder.layer.0.intermediate.dense.weight",
+        num_blocks=shapes.count("dpt.encoder.layer."),
+        **told,
     )
+
+
+def read_vit(shapes: Shapes, config: dict) -> dict:
+    """The model config of a ViT."""
+    vit = read_vit_arguments(shapes, config, 0)
+    patch_size = shapes.of("dpt.embeddings.patch_embeddings.projection.weight", 4)[-1]
+    return one_row_of_blocks("vit", vit, patch_size) | decoder_of(shapes, config, [vit["features"]] * 4)
+
+
+def read_hybrid(shapes: Shapes, config: dict) -> dict:
+    """The model config of a hybrid, whose first two taps are convolution stages."""
+    vit = read_vit_arguments(shapes, config, 2)
+    sizes = hybrid_sizes(
+        shapes, vit, stem_weight=BIT + "embedder.convolution.weight", blocks_of_stage=BIT + "encoder.stages.{}.layers."
+    )
+    maps = [shapes.of(f"neck.convs.{stage}.weight", 4)[1] for stage in range(2)]
+    features = [*maps, vit["features"], vit["features"]]
+    return sizes | decoder_of(shapes, config, features, [None, None, "project", "project"])
+
+
+def read_beit(shapes: Shapes, config: dict) -> dict:
+    """The model config of a BEiT."""
+    backbone = config.get("backbone_config") or {}
+    sizes = beit_sizes(
+        shapes,
+        patch_weight=PATCH_WEIGHT,
+        bias_table="backbone.encoder.layer.0." + TABLE_OF_BLOCK,
+        hidden_weight="backbone.encoder.layer.0.intermediate.dense.weight",
+        num_blocks=shapes.count("backbone.encoder.layer."),
+        norm_eps=backbone.get("layer_norm_eps", NORM_EPS),
+        **backbone_taps(backbone),
+    )
+    return sizes | decoder_of(shapes, config, [sizes["patch_embed"]["features"]] * 4)
+
+
+def read_swin(shapes: Shapes, config: dict) -> dict:
+    """The model config of a SwinV2. Picture and window size are in config.json alone."""
+    backbone = config.get("backbone_config") or {}
     layers = "backbone.encoder.layers."
-    first_side = backbone.get("image_size", 256) // patch_size  # neither is stored in any shape
-    sides = [first_side // 2**stage for stage in range(4)]
-    windows = [min(backbone.get("window_size", 16), side) for side in sides]
-    pretrained = backbone.get("pretrained_window_sizes") or [0] * 4
-    return {
-        "encoder": "swin",
-        "native_side": first_side * patch_size,
-        "patch_embed": {"features": features, "patch_size": patch_size, "norm": True},
-        "imgencoder": {
-            "features": features,
-            "depths": [count_blocks(tensors, f"{layers}{stage}.blocks.") for stage in range(4)],
-            "heads": [
-                shape_of(tensors, f"{layers}{stage}.blocks.0.attention.self.logit_scale", 3, source=source)[0]
-                for stage in range(4)
-            ],
-            "windows": windows,
-            "windows_per_side": [side // size for side, size in zip(sides, windows, strict=True)],
-            "coordinate_windows": [old or now for old, now in zip(pretrained, windows, strict=True)],
-            "hidden_ratio": shape_of(tensors, layers + "0.blocks.0.intermediate.dense.weight", 2, source=source)[0]
-            // features,
-        },
-        **decoder_of(tensors, config, [features * 2**stage for stage in range(4)], source=source, encoder="swin"),
-    }
+    sizes = swin_sizes(
+        shapes,
+        patch_weight=PATCH_WEIGHT,
+        hidden_weight=layers + "0.blocks.0.intermediate.dense.weight",
+        blocks_of_stage=layers + "{}.blocks.",
+        heads=[shapes.of(f"{layers}{stage}.blocks.0.attention.self.logit_scale", 3)[0] for stage in range(4)],
+        window=backbone.get("window_size", 16),
+        first_side=backbone.get("image_size", 256) // shapes.of(PATCH_WEIGHT, 4)[-1],
+        pretrained_windows=backbone.get("pretrained_window_sizes") or [0] * 4,
+    )
+    widths = [sizes["patch_embed"]["features"] * 2**stage for stage in range(4)]
+    return sizes | decoder_of(shapes, config, widths, [None] * 4)
 
 
-def read_dpt_dinov2(tensors: Mapping[str, Tensor], config: dict | None, *, source: str) -> dict:
-    config = config or {}
-    sizes = read_dinov2(tensors, config, source=source)
-    features = sizes["patch_embed"]["features"]
-    return sizes | decoder_of(tensors, config, [features] * 4, source=source, encoder="vit")
+def read_dpt_dinov2(shapes: Shapes, config: dict) -> dict:
+    """The model config of a DINOv2."""
+    sizes = read_dinov2(shapes, config)
+    return sizes | decoder_of(shapes, config, [sizes["patch_embed"]["features"]] * 4)
 
 
 DPT_LAYER = HF_BLOCK | qkv_parts("attention.attention.")
 VIT_UNUSED = [
     *HF_NECK_UNUSED,
     *(f"dpt.{leaf}.{kind}" for leaf in ("layernorm", "pooler.dense") for kind in ("weight", "bias")),
-    "neck.reassemble_stage.readout_projects.*.*.num_batches_tracked",
 ]
 
 VIT = Layout(
@@ -195,7 +158,7 @@ VIT = Layout(
     picture=DPT_PICTURE,
 )
 
-BIT, STAGE = "dpt.embeddings.backbone.bit.", "imgencoder.stages.*.*."
+STAGE = "imgencoder.stages.*.*."
 HYBRID = Layout(
     title="DPT with a hybrid of BiT and ViT (Hugging Face layout)",
     family="midas-hybrid",

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
 
 NUM_PARTS = 3  # query, key, value
 QUERY_BIAS, KEY_BIAS = ".~0.bias", ".~1.bias"
@@ -139,22 +138,6 @@ class _SourceNames:
         head, _, leaf = target.rpartition(".")
         parts = [f"{head}.~{number}.{leaf}" for number in range(NUM_PARTS)]
         return parts if all(self._keys.source_keys(part) for part in parts) else [target]
-
-
-def shape_of(tensors: Mapping[str, Tensor], key: str, num_dims: int, *, source: str) -> tuple[int, ...]:
-    """The shape of a tensor that the layout cannot do without; CheckpointError if it is missing or not as deep."""
-    if key not in tensors:
-        raise CheckpointError(f"{source}: missing {key}")
-    shape = tuple(tensors[key].shape)
-    if len(shape) != num_dims:
-        raise CheckpointError(f"{source}: {key} has shape {list(shape)}, expected {num_dims} dimensions")
-    return shape
-
-
-def count_blocks(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbered blocks follow a prefix: one more than the largest number."""
-    found = (re.match(re.escape(prefix) + r"(\d{1,3})\.", key) for key in tensors)  # no network has a thousand
-    return max((int(match.group(1)) for match in found if match), default=-1) + 1
 
 
 def _listing(names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..image_processor import PictureRule
 from .keys import KeyMap
+from .sizes import Shapes
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,8 @@ class Layout:
 
     title: what to call it in messages. family: which rows of MODEL_TYPES may come in it. matches(tensors): whether these
     tensors are in it; a file that misses some of its keys is recognised too, and refused later with their names.
-    read_sizes(tensors, config, source=...): the sections "encoder", "patch_embed", "imgencoder", "reassemble", "fusion" and
-    "head" of a model config as far as shapes and the config beside the weights tell them, and "native_side", the side of the
+    read_sizes(shapes, config): the sections "encoder", "patch_embed", "imgencoder", "reassemble", "fusion" and
+    "head" of a model config as far as shapes and the config beside the weights ({} without) tell them, and "native_side", the side of the
     training pictures in pixels. keys: how its keys are called here. picture: a picture rule that goes before the model
     type's (Hugging Face's processors differ from the releases' scripts).
     """
@@ -24,7 +25,7 @@ class Layout:
     title: str
     family: str
     matches: Callable[[Mapping[str, Tensor]], bool]
-    read_sizes: Callable[..., dict]
+    read_sizes: Callable[[Shapes, dict], dict]
     keys: KeyMap
     picture: PictureRule | None = None
 

@@ -3,16 +3,16 @@
 All have "pretrained.model.*" (the encoder), "pretrained.act_postprocess*" (reassemble) and "scratch.*" (the rest).
 """
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
-from .keys import KeyMap, count_blocks, shape_of
+from .keys import KeyMap
 from .layout import TIMM_BLOCK, TIMM_QUERY_VALUE_BIAS, Layout, has_prefixes, scratch_rules, scratch_unused, under
-from .sizes import VIT_HEAD_FEATURES, decoder_sizes, table_side_of
+from .sizes import Shapes, beit_sizes, decoder_sizes, hybrid_sizes, one_row_of_blocks, vit_arguments
 
 MODEL = "pretrained.model."
 BLOCKS = MODEL + "blocks.*."
+BACKBONE = MODEL + "patch_embed.backbone."  # the hybrid's convolutions
+PATCH_WEIGHT = MODEL + "patch_embed.proj.weight"
+HIDDEN_WEIGHT = MODEL + "blocks.0.mlp.fc1.weight"
+BIAS_TABLE = "attn.relative_position_bias_table"
 
 CLASSIFIER = [  # of the encoder's own pre-training
     MODEL + leaf + kind for leaf in ("norm.", "fc_norm.", "head.") for kind in ("weight", "bias")
@@ -33,98 +33,73 @@ def reassemble_rules() -> dict[str, str]:
     return rules
 
 
-def decoder_of(tensors: Mapping[str, Tensor], stage_features: list, readouts: list, scales: list, *, source: str) -> dict:
-    """The decoder's sections, from the convolutions that every MiDaS file has."""
-    layers = [
-        shape_of(tensors, f"scratch.layer{stage + 1}_rn.weight", 4, source=source) for stage in range(len(stage_features))
-    ]
+def layer_shape(shapes: Shapes, stage: int) -> tuple[int, ...]:
+    """Shape of the convolution between a stage and the fusion, which every MiDaS file has."""
+    return shapes.of(f"scratch.layer{stage + 1}_rn.weight", 4)
+
+
+def decoder_of(shapes: Shapes, stage_features: list, readouts: list, scales: list) -> dict:
+    """The decoder's sections."""
+    layers = [layer_shape(shapes, stage) for stage in range(len(stage_features))]
     return decoder_sizes(
         stage_features=stage_features,
         stage_channels=[layer[1] for layer in layers],
         readouts=readouts,
         scales=scales,
         fusion_features=layers[0][0],
-        head_channels=[
-            shape_of(tensors, f"scratch.output_conv.{number}.weight", 4, source=source)[0] for number in (0, 2)
-        ],
+        head_channels=[shapes.of(f"scratch.output_conv.{number}.weight", 4)[0] for number in (0, 2)],
     )
 
 
-def readouts_of(tensors: Mapping[str, Tensor], stages: range) -> list[str]:
+def readouts_of(shapes: Shapes, stages: range) -> list[str]:
     """How each stage reads the class token: releases project it; variants without those weights ignore it."""
     keys = [f"pretrained.act_postprocess{stage + 1}.0.project.0.weight" for stage in stages]
-    return ["project" if key in tensors else "ignore" for key in keys]
+    return ["project" if key in shapes else "ignore" for key in keys]
 
 
-def vit_settings(tensors: Mapping[str, Tensor], *, source: str) -> dict:
-    """The arguments of ViTEncoder, without taps."""
-    features = shape_of(tensors, MODEL + "cls_token", 3, source=source)[-1]
-    return {
-        "features": features,
-        "heads": max(features // VIT_HEAD_FEATURES, 1),
-        "hidden": shape_of(tensors, MODEL + "blocks.0.mlp.fc1.weight", 2, source=source)[0],
-        "num_blocks": count_blocks(tensors, MODEL + "blocks."),
-        "table_side": table_side_of(tensors, MODEL + "pos_embed", source=source),
-        "layer_scale": False,
-        "final_norm": False,
-        "position_mode": "bilinear",
-        "position_offset": 0.0,
-    }
+def decoder_of_blocks(shapes: Shapes, features: int) -> dict:
+    """The decoder's sections behind one row of blocks."""
+    return decoder_of(shapes, [features] * 4, readouts_of(shapes, range(4)), [4, 2, 1, 0.5])
 
 
-def read_vit(tensors: Mapping[str, Tensor], config: dict | None, *, source: str) -> dict:
-    vit = vit_settings(tensors, source=source)
-    patch_size = shape_of(tensors, MODEL + "patch_embed.proj.weight", 4, source=source)[-1]
-    return {
-        "encoder": "vit",
-        "native_side": vit["table_side"] * patch_size,
-        "patch_embed": {"features": vit["features"], "patch_size": patch_size},
-        "imgencoder": vit,
-        **decoder_of(
-            tensors, [vit["features"]] * 4, readouts_of(tensors, range(4)), [4, 2, 1, 0.5], source=source
-        ),
-    }
+def read_vit_arguments(shapes: Shapes) -> dict:
+    return vit_arguments(
+        shapes,
+        class_token=MODEL + "cls_token",
+        position_table=MODEL + "pos_embed",
+        hidden_weight=HIDDEN_WEIGHT,
+        num_blocks=shapes.count(MODEL + "blocks."),
+    )
 
 
-def read_hybrid(tensors: Mapping[str, Tensor], config: dict | None, *, source: str) -> dict:
-    vit = vit_settings(tensors, source=source)
-    backbone = MODEL + "patch_embed.backbone."
-    channels = shape_of(tensors, backbone + "stem.conv.weight", 4, source=source)[0]
-    depths = [count_blocks(tensors, f"{backbone}stages.{stage}.blocks.") for stage in range(3)]
-    maps = [shape_of(tensors, f"scratch.layer{stage}_rn.weight", 4, source=source)[1] for stage in (1, 2)]
-    return {
-        "encoder": "hybrid",
-        "native_side": vit["table_side"] * 16,
-        "patch_embed": {"channels": channels, "patch_size": 16},
-        "imgencoder": {"stem_channels": channels, "depths": depths, "vit": vit},
-        **decoder_of(
-            tensors,
-            [*maps, vit["features"], vit["features"]],
-            [None, None, *readouts_of(tensors, range(2, 4))],
-            [1, 1, 1, 0.5],
-            source=source,
-        ),
-    }
+def read_vit(shapes: Shapes, config: dict) -> dict:
+    """The model config of a ViT, as far as shapes tell it."""
+    vit = read_vit_arguments(shapes)
+    sizes = one_row_of_blocks("vit", vit, patch_size=shapes.of(PATCH_WEIGHT, 4)[-1])
+    return sizes | decoder_of_blocks(shapes, vit["features"])
 
 
-def read_beit(tensors: Mapping[str, Tensor], config: dict | None, *, source: str) -> dict:
-    features = shape_of(tensors, MODEL + "cls_token", 3, source=source)[-1]
-    patch_size = shape_of(tensors, MODEL + "patch_embed.proj.weight", 4, source=source)[-1]
-    offsets, heads = shape_of(tensors, MODEL + "blocks.0.attn.relative_position_bias_table", 2, source=source)
-    table_side = (round((offsets - 3) ** 0.5) + 1) // 2  # (2 side - 1)^2 offsets between patches, 3 with the class token
-    return {
-        "encoder": "beit",
-        "native_side": table_side * patch_size,
-        "patch_embed": {"features": features, "patch_size": patch_size},
-        "imgencoder": {
-            "features": features,
-            "heads": heads,
-            "hidden": shape_of(tensors, MODEL + "blocks.0.mlp.fc1.weight", 2, source=source)[0],
-            "num_blocks": count_blocks(tensors, MODEL + "blocks."),
-            "table_side": table_side,
-        },
-        **decoder_of(tensors, [features] * 4, readouts_of(tensors, range(4)), [4, 2, 1, 0.5], source=source),
-    }
+def read_hybrid(shapes: Shapes, config: dict) -> dict:
+    """The model config of a hybrid, as far as shapes tell it."""
+    vit = read_vit_arguments(shapes)
+    sizes = hybrid_sizes(
+        shapes, vit, stem_weight=BACKBONE + "stem.conv.weight", blocks_of_stage=BACKBONE + "stages.{}.blocks."
+    )
+    features = [*(layer_shape(shapes, stage)[1] for stage in range(2)), vit["features"], vit["features"]]
+    readouts = [None, None, *readouts_of(shapes, range(2, 4))]
+    return sizes | decoder_of(shapes, features, readouts, [1, 1, 1, 0.5])
+
+
+def read_beit(shapes: Shapes, config: dict) -> dict:
+    """The model config of a BEiT, as far as shapes tell it."""
+    sizes = beit_sizes(
+        shapes,
+        patch_weight=PATCH_WEIGHT,
+        bias_table=MODEL + "blocks.0." + BIAS_TABLE,
+        hidden_weight=HIDDEN_WEIGHT,
+        num_blocks=shapes.count(MODEL + "blocks."),
+    )
+    return sizes | decoder_of_blocks(shapes, sizes["patch_embed"]["features"])
 
 
 PATCHES = {MODEL + "patch_embed.proj.": "patch_embed.projection."}
@@ -143,7 +118,7 @@ VIT = Layout(
     ),
 )
 
-BACKBONE, STAGE = MODEL + "patch_embed.backbone.", "imgencoder.stages.*.*."
+STAGE = "imgencoder.stages.*.*."
 HYBRID = Layout(
     title="MiDaS DPT with a hybrid of ResNet and ViT",
     family="midas-hybrid",
@@ -170,13 +145,13 @@ BEIT = Layout(
     title="MiDaS DPT with a BEiT",
     family="midas-beit",
     matches=lambda tensors: (
-        has_prefixes(tensors, MODEL + "blocks.", "scratch.") and any("relative_position_bias_table" in key for key in tensors)
+        has_prefixes(tensors, MODEL + "blocks.", "scratch.") and any(BIAS_TABLE in key for key in tensors)
     ),
     read_sizes=read_beit,
     keys=KeyMap(
         PATCHES
         | {MODEL + "cls_token": "imgencoder.class_token"}
-        | {BLOCKS + "attn.relative_position_bias_table": "imgencoder.biases.*.table"}
+        | {BLOCKS + BIAS_TABLE: "imgencoder.biases.*.table"}
         | under(
             BLOCKS,
             "imgencoder.blocks.*.",

@@ -5,83 +5,67 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..errors import CheckpointError
-from .keys import KeyMap, count_blocks, shape_of
+from .keys import KeyMap
 from .layout import TIMM_BLOCK, TIMM_QUERY_VALUE_BIAS, Layout, has_prefixes, scratch_rules, scratch_unused, under
-from .midas import CLASSIFIER, MODEL, PATCHES, decoder_of, output_rules
+from .midas import BIAS_TABLE, CLASSIFIER, MODEL, PATCH_WEIGHT, PATCHES, decoder_of, output_rules
+from .sizes import CONV_STAGE_PATCH, Shapes, swin_sizes
 
 LAYERS, STAGES = MODEL + "layers.*.", "imgencoder.stages.*.*."
 BLOCKS = LAYERS + "blocks.*."
 
 
-def read_swin(tensors: Mapping[str, Tensor], config: dict | None, *, source: str) -> dict:
+def read_swin(shapes: Shapes, config: dict) -> dict:
     """Sizes of a Swin or SwinV2. Window and picture size show in the stored masks of the shifted windows."""
-    features, _, patch_size, _ = shape_of(tensors, MODEL + "patch_embed.proj.weight", 4, source=source)
-    num_windows, area, _ = shape_of(tensors, MODEL + "layers.0.blocks.1.attn_mask", 3, source=source)
-    window, first_side = math.isqrt(area), math.isqrt(num_windows) * math.isqrt(area)
-    num_stages = count_blocks(tensors, MODEL + "layers.")
-    if window < 2 or num_stages != 4:
-        raise CheckpointError(f"{source}: {num_stages} stages with windows of {window}; a Swin encoder here has four stages")
-    sides = [first_side // 2**stage for stage in range(num_stages)]
-    windows = [min(window, side) for side in sides]  # a window is never larger than the grid
-    attention = MODEL + "layers.{}.blocks.0.attn."
-    is_v2 = attention.format(0) + "logit_scale" in tensors
-    heads = [
-        shape_of(tensors, attention.format(stage) + "logit_scale", 3, source=source)[0]
-        if is_v2
-        else shape_of(tensors, attention.format(stage) + "relative_position_bias_table", 2, source=source)[1]
-        for stage in range(num_stages)
-    ]
-    hidden = shape_of(tensors, MODEL + "layers.0.blocks.0.mlp.fc1.weight", 2, source=source)[0]
-    widths = [features * 2**stage for stage in range(num_stages)]
-    return {
-        "encoder": "swin",
-        "native_side": first_side * patch_size,
-        "patch_embed": {"features": features, "patch_size": patch_size, "norm": True},
-        "imgencoder": {
-            "features": features,
-            "depths": [count_blocks(tensors, f"{MODEL}layers.{stage}.blocks.") for stage in range(num_stages)],
-            "heads": heads,
-            "windows": windows,
-            "windows_per_side": [side // size for side, size in zip(sides, windows, strict=True)],
-            "coordinate_windows": windows if is_v2 else None,  # the model type may know better
-            "hidden_ratio": hidden // features,
-        },
-        **decoder_of(tensors, widths, [None] * 4, [1] * 4, source=source),
-    }
+    first_block = MODEL + "layers.{}.blocks.0."
+    num_windows, area, _ = shapes.of(MODEL + "layers.0.blocks.1.attn_mask", 3)
+    num_stages = shapes.count(MODEL + "layers.")
+    if num_stages != 4:
+        raise shapes.error(f"{num_stages} stages; a Swin encoder here has four")
+    is_v2 = first_block.format(0) + "attn.logit_scale" in shapes
+    if is_v2:
+        heads = [shapes.of(first_block.format(stage) + "attn.logit_scale", 3)[0] for stage in range(4)]
+    else:
+        heads = [shapes.of(first_block.format(stage) + BIAS_TABLE, 2)[1] for stage in range(4)]
+    sizes = swin_sizes(
+        shapes,
+        patch_weight=PATCH_WEIGHT,
+        hidden_weight=first_block.format(0) + "mlp.fc1.weight",
+        blocks_of_stage=MODEL + "layers.{}.blocks.",
+        heads=heads,
+        window=math.isqrt(area),
+        first_side=math.isqrt(num_windows) * math.isqrt(area),
+        pretrained_windows=[0] * 4 if is_v2 else None,  # the model type may know better
+    )
+    widths = [sizes["patch_embed"]["features"] * 2**stage for stage in range(4)]
+    return sizes | decoder_of(shapes, widths, [None] * 4, [1] * 4)
 
 
-def read_levit(tensors: Mapping[str, Tensor], config: dict | None, *, source: str) -> dict:
+def read_levit(shapes: Shapes, config: dict) -> dict:
     """Sizes of a LeViT with three stages."""
     blocks = MODEL + "blocks."
-    stem = [shape_of(tensors, f"{MODEL}patch_embed.{layer}.c.weight", 4, source=source)[0] for layer in (0, 2, 4, 6)]
-    heads_0, area = shape_of(tensors, blocks + "0.m.attention_biases", 2, source=source)
+    stem = [shapes.of(f"{MODEL}patch_embed.{layer}.c.weight", 4)[0] for layer in (0, 2, 4, 6)]
+    first_heads, area = shapes.of(blocks + "0.m.attention_biases", 2)
     side = math.isqrt(area)
-    shrinking = sorted(
-        int(key.removeprefix(blocks).split(".")[0]) for key in tensors if key.endswith(".kv.c.weight")
-    )  # the numbers of the attentions between the stages
+    # the numbers of the attentions between the stages
+    shrinking = sorted(int(key.removeprefix(blocks).split(".")[0]) for key in shapes.keys_with(".kv.c.weight"))
     if len(shrinking) != 2:
-        raise CheckpointError(f"{source}: {len(shrinking) + 1} stages; a LeViT encoder here has three")
-    widths, heads = [stem[-1]], [heads_0]
-    for number in shrinking:
-        widths.append(shape_of(tensors, f"{blocks}{number}.proj.1.c.weight", 2, source=source)[0])
-        heads.append(shape_of(tensors, f"{blocks}{number + 2}.m.attention_biases", 2, source=source)[0])
-    sections = decoder_of(tensors, widths, [None] * 3, [1] * 3, source=source)
-    sections["fusion"]["num_stages"] = 3
-    sections["head"]["stem_channels"] = [
-        shape_of(tensors, f"scratch.stem_transpose.{layer}.c.weight", 4, source=source)[1] for layer in (0, 2)
-    ]
+        raise shapes.error(f"{len(shrinking) + 1} stages; a LeViT encoder here has three")
+    widths = [stem[-1], *(shapes.of(f"{blocks}{number}.proj.1.c.weight", 2)[0] for number in shrinking)]
+    heads = [first_heads, *(shapes.of(f"{blocks}{number + 2}.m.attention_biases", 2)[0] for number in shrinking)]
+    decoder = decoder_of(shapes, widths, [None] * 3, [1] * 3)
+    decoder["fusion"]["num_stages"] = 3
+    decoder["head"]["stem_channels"] = [shapes.of(f"scratch.stem_transpose.{layer}.c.weight", 4)[1] for layer in (0, 2)]
     return {
         "encoder": "levit",
-        "native_side": side * 16,
-        "patch_embed": {"channels": stem, "image_size": side * 16},
+        "native_side": side * CONV_STAGE_PATCH,
+        "patch_embed": {"channels": stem, "image_size": side * CONV_STAGE_PATCH},
         "imgencoder": {"widths": widths, "heads": heads, "depth": shrinking[0] // 2, "side": side},
-        **sections,
+        **decoder,
     }
 
 
 SWIN_BLOCK = TIMM_BLOCK | TIMM_QUERY_VALUE_BIAS | {
-    "attn.relative_position_bias_table": "attention.bias.table",  # Swin
+    BIAS_TABLE: "attention.bias.table",  # Swin
     "attn.logit_scale": "attention.logit_scale",  # and SwinV2
     "attn.cpb_mlp.0.": "attention.bias.expand.",
     "attn.cpb_mlp.2.": "attention.bias.contract.",

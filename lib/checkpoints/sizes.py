@@ -1,65 +1,182 @@
-"""Model sizes from tensor shapes: what the layouts of one encoder have in common."""
+"""Model sizes from tensor shapes: asking for shapes, and the config sections that several layouts have in common.
+
+A layout names the keys to look at; the arithmetic is here, once. The sections are the arguments of the modules that
+`build_dpt` puts together; "native_side" is the side of the training pictures in pixels.
+"""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .keys import shape_of
 
 VIT_HEAD_FEATURES = 64  # of one attention head, in every published ViT and DINOv2
+CONV_STAGE_PATCH = 16  # pixels for each token behind the hybrid's convolutions, and behind LeViT's
+
+
+class Shapes:
+    """The shapes of a checkpoint's tensors, by key. What should be there and is not is an error that names file and key."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], source: str):
+        self._tensors = tensors
+        self._source = source
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._tensors
+
+    def of(self, key: str, num_dims: int) -> tuple[int, ...]:
+        """The shape of a tensor that the model cannot do without; none of its sides is zero."""
+        if key not in self._tensors:
+            raise self.error(f"missing {key}")
+        shape = tuple(self._tensors[key].shape)
+        if len(shape) != num_dims or 0 in shape:
+            raise self.error(f"{key} has shape {list(shape)}, expected {num_dims} dimensions, none of them empty")
+        return shape
+
+    def count(self, prefix: str) -> int:
+        """How many numbered parts follow a prefix: one more than the largest number."""
+        found = (re.match(re.escape(prefix) + r"(\d{1,3})\.", key) for key in self._tensors)  # no network has a thousand
+        return max((int(match.group(1)) for match in found if match), default=-1) + 1
+
+    def keys_with(self, ending: str) -> list[str]:
+        """All keys with this ending."""
+        return [key for key in self._tensors if key.endswith(ending)]
+
+    def error(self, what: str) -> CheckpointError:
+        """The error to raise, with the file's name in front."""
+        return CheckpointError(f"{self._source}: {what}")
 
 
 def dinov2_sizes(
-    tensors: Mapping[str, Tensor],
+    shapes: Shapes,
     *,
     patch_weight: str,
     position_table: str,
     num_blocks: int,
     gelu_weight: str,
     swiglu_weight: str,
-    source: str,
     heads: int | None = None,
     position_offset: float = 0.1,
 ) -> dict:
-    """The config sections "encoder", "patch_embed" and "imgencoder" (without taps) of a DINOv2, and "native_side".
+    """The encoder's sections of a DINOv2, without taps.
 
-    The arguments name the keys to look at; source names the file in errors. heads: where a config tells; shapes do not.
-    position_offset: see `resize_position_table`.
+    heads: where a config tells; shapes do not. position_offset: see `resize_position_table`.
     """
-    features, _, patch_size, _ = shape_of(tensors, patch_weight, 4, source=source)
-    if min(features, patch_size) < 1:
-        raise CheckpointError(f"{source}: {patch_weight} is empty")
-    table_side = table_side_of(tensors, position_table, source=source)
-    is_swiglu = swiglu_weight in tensors
-    hidden = shape_of(tensors, swiglu_weight if is_swiglu else gelu_weight, 2, source=source)[0]
+    features, _, _, patch_size = shapes.of(patch_weight, 4)
+    is_swiglu = swiglu_weight in shapes
+    hidden = shapes.of(swiglu_weight if is_swiglu else gelu_weight, 2)[0]
     if heads is None and features % VIT_HEAD_FEATURES:
-        raise CheckpointError(
-            f"{source}: {patch_weight} has {features} features, expected a multiple of {VIT_HEAD_FEATURES}"
-        )
+        raise shapes.error(f"{patch_weight} has {features} features, expected a multiple of {VIT_HEAD_FEATURES}")
+    encoder = {
+        "features": features,
+        "heads": features // VIT_HEAD_FEATURES if heads is None else heads,
+        "hidden": hidden // 2 if is_swiglu else hidden,
+        "num_blocks": num_blocks,
+        "table_side": _table_side(shapes, position_table),
+        "feed_forward": "swiglu" if is_swiglu else "gelu",
+        "position_offset": position_offset,
+    }
+    return one_row_of_blocks("vit", encoder, patch_size)
+
+
+def vit_arguments(
+    shapes: Shapes, *, class_token: str, position_table: str, hidden_weight: str, num_blocks: int, **told: object
+) -> dict:
+    """The arguments of ViTEncoder for the ViT of MiDaS, without taps. told: what a config knows better."""
+    features = shapes.of(class_token, 3)[-1]
     return {
-        "encoder": "vit",
-        "native_side": table_side * patch_size,
-        "patch_embed": {"features": features, "patch_size": patch_size},
-        "imgencoder": {
-            "features": features,
-            "heads": features // VIT_HEAD_FEATURES if heads is None else heads,
-            "hidden": hidden // 2 if is_swiglu else hidden,
-            "num_blocks": num_blocks,
-            "table_side": table_side,
-            "feed_forward": "swiglu" if is_swiglu else "gelu",
-            "position_offset": position_offset,
-        },
+        "features": features,
+        "heads": max(features // VIT_HEAD_FEATURES, 1),
+        "hidden": shapes.of(hidden_weight, 2)[0],
+        "num_blocks": num_blocks,
+        "table_side": _table_side(shapes, position_table),
+        "layer_scale": False,
+        "final_norm": False,
+        "position_mode": "bilinear",
+        "position_offset": 0.0,
+        **told,
     }
 
 
-def table_side_of(tensors: Mapping[str, Tensor], position_table: str, *, source: str) -> int:
-    """Patches along one side of the square grid that a position table (1 x (1 + side^2) x C) was trained on."""
-    positions = shape_of(tensors, position_table, 3, source=source)[1]
-    if positions < 2:
-        raise CheckpointError(f"{source}: {position_table} is empty")
-    return math.isqrt(positions - 1)
+def beit_sizes(
+    shapes: Shapes, *, patch_weight: str, bias_table: str, hidden_weight: str, num_blocks: int, **told: object
+) -> dict:
+    """The encoder's sections of a BEiT, without taps. told: what a config knows better."""
+    features, _, _, patch_size = shapes.of(patch_weight, 4)
+    offsets, heads = shapes.of(bias_table, 2)
+    encoder = {
+        "features": features,
+        "heads": heads,
+        "hidden": shapes.of(hidden_weight, 2)[0],
+        "num_blocks": num_blocks,
+        "table_side": (math.isqrt(max(offsets - 3, 1)) + 1) // 2,  # (2 side - 1)^2 offsets, 3 with the class token
+        **told,
+    }
+    return one_row_of_blocks("beit", encoder, patch_size)
+
+
+def one_row_of_blocks(kind: str, encoder: dict, patch_size: int) -> dict:
+    """The encoder's sections where patches are embedded and one row of blocks follows: ViT, DINOv2, BEiT."""
+    return {
+        "encoder": kind,
+        "native_side": encoder["table_side"] * patch_size,
+        "patch_embed": {"features": encoder["features"], "patch_size": patch_size},
+        "imgencoder": encoder,
+    }
+
+
+def hybrid_sizes(shapes: Shapes, vit: dict, *, stem_weight: str, blocks_of_stage: str) -> dict:
+    """The encoder's sections of a hybrid whose transformer has the arguments `vit`. {} in a key: the stage's number."""
+    channels = shapes.of(stem_weight, 4)[0]
+    depths = [shapes.count(blocks_of_stage.format(stage)) for stage in range(3)]
+    return {
+        "encoder": "hybrid",
+        "native_side": vit["table_side"] * CONV_STAGE_PATCH,
+        "patch_embed": {"channels": channels, "patch_size": CONV_STAGE_PATCH},
+        "imgencoder": {"stem_channels": channels, "depths": depths, "vit": vit},
+    }
+
+
+def swin_sizes(
+    shapes: Shapes,
+    *,
+    patch_weight: str,
+    hidden_weight: str,
+    blocks_of_stage: str,
+    heads: Sequence[int],
+    window: int,
+    first_side: int,
+    pretrained_windows: Sequence[int] | None,
+) -> dict:
+    """The encoder's sections of a Swin or SwinV2 with four stages. {} in a key: the stage's number.
+
+    window: the training's largest. first_side: tokens along the first stage's side. pretrained_windows: where SwinV2 was
+    first trained with other windows, their sizes, 0 where it was not; None makes it a Swin.
+    """
+    features, _, _, patch_size = shapes.of(patch_weight, 4)
+    sides = [first_side // 2**stage for stage in range(4)]
+    windows = [min(window, side) for side in sides]  # a window is never larger than the grid
+    if min(windows) < 1:
+        raise shapes.error(f"windows of {window} tokens on grids of {sides}; a Swin encoder cannot be that small")
+    coordinates = None
+    if pretrained_windows is not None:
+        coordinates = [earlier or now for earlier, now in zip(pretrained_windows, windows, strict=True)]
+    return {
+        "encoder": "swin",
+        "native_side": first_side * patch_size,
+        "patch_embed": {"features": features, "patch_size": patch_size, "norm": True},
+        "imgencoder": {
+            "features": features,
+            "depths": [shapes.count(blocks_of_stage.format(stage)) for stage in range(4)],
+            "heads": list(heads),
+            "windows": windows,
+            "windows_per_side": [side // size for side, size in zip(sides, windows, strict=True)],
+            "coordinate_windows": coordinates,
+            "hidden_ratio": shapes.of(hidden_weight, 2)[0] // features,
+        },
+    }
 
 
 def backbone_taps(backbone: dict) -> dict:
@@ -92,3 +209,11 @@ def decoder_sizes(
         "fusion": {"features": fusion_features},
         "head": {"features": fusion_features, "channels": list(head_channels)},
     }
+
+
+def _table_side(shapes: Shapes, position_table: str) -> int:
+    """Patches along one side of the square grid that a position table (1 x (1 + side^2) x C) was trained on."""
+    positions = shapes.of(position_table, 3)[1]
+    if positions < 2:
+        raise shapes.error(f"{position_table} is empty")
+    return math.isqrt(positions - 1)
