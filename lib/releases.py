@@ -111,7 +111,7 @@ MODEL_TYPES = {
             pretrained_window_ratio=0.5,
         ),
         _midas_type("swin", "MiDaS 3.1, DPT with a Swin", r"dpt_swin_", fit="stretch"),
-        _midas_type("levit", "MiDaS 3.1, DPT with a LeViT", r"dpt_levit", fit="stretch", taps=(3, 11, 21)),
+        _midas_type("levit", "MiDaS 3.1, DPT with a LeViT", r"dpt_levit", fit="fixed", taps=(3, 11, 21)),
         ModelType(
             name="dinov2-dpt",
             title="DINOv2 with a DPT head, metric (Hugging Face conversion)",
@@ -201,7 +201,8 @@ def _depth_anything_v2(letter: str, metric: str = "") -> Release:
         side=518,
         parameters=parameters,
         licence=V2_LICENCES[letter],
-        repository=f"depth-anything/Depth-Anything-V2-{published}{size.capitalize()}",
+        # the giant was announced and never published; its shape loads all the same
+        repository="" if letter == "g" else f"depth-anything/Depth-Anything-V2-{published}{size.capitalize()}",
         path=file_name,
     )
 

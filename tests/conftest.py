@@ -1,5 +1,8 @@
-"""Fixtures that several test files use: synthetic weight files in the releases' layouts, and a picture."""
+"""What several test files use: synthetic weight files in the releases' layouts, goldens, small models, and a picture."""
 
+import copy
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,55 @@ import torch
 
 from tests.reference import synthetic_checkpoint
 
+torch.set_num_threads(1)  # the models are tiny: more threads spend their time waiting for each other
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+GOLDENS = REPOSITORY / "tests" / "reference" / "goldens"
+SAME = 1e-4  # "the same numbers": largest difference from a reference, in standard deviations of the reference
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One stored run of an original implementation: `image` in, every `stride`-th row and column of its map out."""
+
+    image: torch.Tensor
+    stored: np.ndarray
+    stride: int
+    std: float
+
+    def error(self, prediction: torch.Tensor) -> float:
+        """Largest difference between a map (H x W) and the stored one, in standard deviations of the whole map."""
+        assert prediction.shape == self.image.shape[-2:]
+        ours = prediction[:: self.stride, :: self.stride].float().numpy()
+        return float(np.abs(ours - self.stored).max() / self.std)
+
+
+def golden_cases(prefix: str) -> list[tuple[str, str]]:
+    """(manifest name, "HxW") of every golden whose name begins like this."""
+    files = sorted(GOLDENS.glob(f"{prefix}*.npz"))
+    return [(file.stem, size) for file in files for size in np.load(file).files if not size.endswith("_meta")]
+
+
+def read_golden(name: str, size: str) -> Golden:
+    """size: "HxW", a key of goldens/NAME.npz."""
+    arrays = np.load(GOLDENS / f"{name}.npz")
+    seed, stride, _, std = arrays[f"{size}_meta"]
+    height, width = map(int, size.split("x"))
+    image = synthetic_checkpoint.model_input(name, height, width, seed=int(seed))
+    return Golden(image=image, stored=arrays[size], stride=int(stride), std=float(std))
+
+
+def difference(ours: torch.Tensor, reference: torch.Tensor) -> float:
+    """Largest difference in standard deviations of the reference."""
+    assert ours.shape == reference.shape
+    return float((ours.float() - reference.float()).abs().max() / reference.float().std())
+
+
+def small_state_dict(num_blocks: int = 4) -> dict[str, torch.Tensor]:
+    """The first blocks of the tiny Depth-Anything V2: for tests that load or run very often."""
+    tensors = synthetic_checkpoint.build("tiny_depth_anything_v2")
+    numbers = {key: int(key.split(".")[2]) for key in tensors if key.startswith("pretrained.blocks.")}
+    return {key: tensor for key, tensor in tensors.items() if numbers.get(key, 0) < num_blocks}
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +80,41 @@ def weight_file(tmp_path_factory):
 def tiny_v2(weight_file) -> Path:
     """A small Depth-Anything V2 weight file (12 blocks of 128 features)."""
     return weight_file("tiny_depth_anything_v2")
+
+
+GARBAGE = [None, "text", -1, 0, 0.5, 10**12, [], {}, [[]], True, ...]  # the last: leave it out
+
+
+def paths_in(config: dict, prefix: tuple = ()) -> list[tuple]:
+    """The keys that lead to each value of a nested dictionary, sections included."""
+    found = []
+    for name, value in config.items():
+        found.append((*prefix, name))
+        if isinstance(value, dict):
+            found += paths_in(value, (*prefix, name))
+    return found
+
+
+def with_garbage(config: dict, paths: Iterable[tuple]) -> Iterator[tuple[tuple, dict]]:
+    """For each of the paths and each kind of garbage: the path, and a copy of the config with garbage there."""
+    for path in paths:
+        for value in GARBAGE:
+            changed = copy.deepcopy(config)
+            section = changed
+            for name in path[:-1]:
+                section = section[name]
+            section[path[-1]] = value
+            if value is ...:
+                del section[path[-1]]
+            yield path, changed
+
+
+@pytest.fixture(scope="session")
+def small_file(tmp_path_factory) -> Path:
+    """A weight file of four blocks, named so that its type needs no assumption."""
+    path = tmp_path_factory.mktemp("small") / "depth_anything_v2_small.pth"
+    torch.save(small_state_dict(), path)
+    return path
 
 
 def make_picture(height: int = 120, width: int = 160, seed: int = 0) -> np.ndarray:

@@ -137,7 +137,8 @@ def download_repository(repository: str, target: Path) -> Path:
     size = sum(file.size for file in files.values())
     licences = [tag.removeprefix("license:") for tag in info.tags or () if tag.startswith("license:")]
     licence = f"{licences[0]} by its model card" if licences else f"not stated: see {page}"
-    _announce(job, size, target, licence=licence, is_non_commercial="-nc" in licence.lower())
+    is_non_commercial = any("-nc" in text.lower() for text in licences)
+    _announce(job, size, target, licence=licence, is_non_commercial=is_non_commercial)
 
     with job.explained(begun=True), _workspace(job, target, size) as workspace:
         stage = workspace / f"{target.name}@{info.sha[:16]}"
@@ -287,8 +288,8 @@ def _fetch(file: RemoteFile, target: Path, workspace: Path) -> None:
         if not 0 < _size_of(arriving) <= file.size:  # nothing in it to go on with
             arriving.unlink(missing_ok=True)
         raise
-    if _size_of(arriving) != file.size or not _fits_etag(arriving, file.etag):
-        arriving.unlink(missing_ok=True)
+    if not _fits_etag(arriving, file.etag):  # the size is right: http_get has seen to that
+        arriving.unlink()
         raise UserError(f"{target.name} arrived damaged and was deleted; run the same command again")
     os.replace(arriving, target)
 

@@ -10,8 +10,12 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
+
+if TYPE_CHECKING:  # the table needs torch, which --help should not wait for
+    from ..releases import Release
 
 MODEL_WEIGHTS = Path(__file__).resolve().parents[2] / "model_weights"
 WEIGHT_SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt")
@@ -101,7 +105,7 @@ def _default_weights(folder: Path, interactive: bool) -> Path:
     raise UserError(f"there are no weights in {folder}; to download some, run: python {script} -m {SUGGESTED_RELEASE}")
 
 
-def _release_weights(release, folder: Path, on_disk: Sequence[Path]) -> Path:
+def _release_weights(release: "Release", folder: Path, on_disk: Sequence[Path]) -> Path:
     """The published file on disk (a copy in another format counts: its name says the same), else downloaded."""
     found = _called(release.file_name, on_disk) or _called(release.name, on_disk)
     found = found or _called(Path(release.file_name).stem, on_disk)
@@ -145,7 +149,7 @@ def _is_repository_id(text: str) -> bool:
     return not os.path.isdir(text.split("/")[0])
 
 
-def _release_called(name: str):
+def _release_called(name: str) -> "Release | None":
     """The row of RELEASES with this name or file name, or None."""
     from ..releases import RELEASES
 

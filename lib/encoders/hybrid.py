@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layers import check_picture
 from .vit import ViTEncoder
 
 STANDARDISE_EPS = 1e-8
@@ -38,10 +39,11 @@ class StandardisedConv(nn.Conv2d):
 
     def forward(self, picture: Tensor) -> Tensor:
         """B x K x H x W -> B x K' x ceil(H / stride) x ceil(W / stride)."""
-        mean = self.weight.mean(dim=(1, 2, 3), keepdim=True)
-        variance = self.weight.var(dim=(1, 2, 3), keepdim=True, unbiased=False)
-        weight = (self.weight - mean) * (variance + STANDARDISE_EPS).rsqrt()
-        return F.conv2d(pad_same(picture, self.kernel_size[0], self.stride[0]), weight, stride=self.stride)
+        # Batch normalisation with every filter as a channel: mean and variance over all of a filter's weights. The release
+        # writes it so, and its rounding is worth keeping, because thirty layers of it would amplify any other.
+        filters = self.weight.reshape(1, self.out_channels, -1)  # K' K 3 3 -> 1 K' 9K
+        weight = F.batch_norm(filters, None, None, training=True, momentum=0.0, eps=STANDARDISE_EPS)
+        return F.conv2d(pad_same(picture, self.kernel_size[0], self.stride[0]), weight.reshape_as(self.weight), stride=self.stride)
 
 
 class Bottleneck(nn.Module):
@@ -81,13 +83,10 @@ class HybridStem(nn.Module):
     def forward(self, image_rgb: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """B x 3 x H x W picture -> B x K x H/4 x W/4 features, and the patch grid (H / 16, W / 16).
 
-        Raises ValueError when H or W is not a multiple of the patch size.
+        Raises ValueError for tensors of another shape, and when H or W is not a multiple of the patch size.
         """
+        check_picture(image_rgb, self.patch_size)
         height, width = image_rgb.shape[-2:]
-        if height % self.patch_size or width % self.patch_size:
-            raise ValueError(
-                f"the picture tensor is {height} x {width}, but both sides must be multiples of {self.patch_size}"
-            )
         picture = F.relu(self.norm(self.conv(image_rgb)))  # B 3 H W -> B K H/2 W/2
         picture = F.max_pool2d(pad_same(picture, 3, 2, value=float("-inf")), 3, stride=2)  # -> B K H/4 W/4
         return picture, (height // self.patch_size, width // self.patch_size)
