@@ -22,7 +22,8 @@ import time
 from datetime import date
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, where `lib` is
+# The checkout, where `lib` is, instead of this folder, whose datasets.py would hide the Hugging Face package of that name.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 # name: (kind, picture side, arguments of the kind's config builder below)
 MODELS = {

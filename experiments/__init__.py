@@ -1,0 +1,1 @@
+"""Training, evaluation and benchmarks around `lib`: programs to run and change, not a part of the installed package."""
