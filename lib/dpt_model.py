@@ -69,12 +69,22 @@ class DPTModel(nn.Module):
         weight = next(self.parameters())
         return self(image_rgb.to(device=weight.device, dtype=weight.dtype))
 
-    def set_cache(self, enabled: bool) -> None:
-        """Switch the cached position encodings on or off; off also forgets what they hold."""
+    def set_cache(self, enabled: bool, *, small: bool = False) -> None:
+        """Switch the cached position encodings on or off; either way, forget what they hold.
+
+        small=True keeps the caches of BEiT, SwinV2 and Swin small: only the tables, more than a hundred times smaller than
+        the biases that are looked up in them, which then costs some time at each call. The others' are small anyway.
+        """
         for module in self.modules():
             if isinstance(module, WeightCache):
                 module.enabled = enabled
                 module.clear()
+            if hasattr(module, "keep_full_bias"):
+                module.keep_full_bias = not small
+
+    def cache_bytes(self) -> int:
+        """Memory that cached position encodings hold now, in bytes."""
+        return sum(module.num_bytes() for module in self.modules() if isinstance(module, WeightCache))
 
     def set_fused_attention(self, enabled: bool) -> None:
         """Choose PyTorch's fused attention (fast) or the plain softmax formula (for study); see `attend`."""

@@ -3,13 +3,17 @@
 LONGEST_MESSAGE = 1000
 
 
+def one_line(text: str) -> str:
+    """Text that quotes file names or keys, fit for a terminal: no line breaks, no colours, no end of patience."""
+    text = "".join(character if character.isprintable() else " " for character in text)
+    return text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + " ..."
+
+
 class UserError(ValueError):
     """Something the user gave cannot be used. The message names it and says what was expected."""
 
     def __str__(self) -> str:
-        # Messages quote file names and keys: a damaged file must not put line breaks or colours into a terminal.
-        text = "".join(character if character.isprintable() else " " for character in super().__str__())
-        return text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + " ..."
+        return one_line(super().__str__())
 
 
 class CheckpointError(UserError):

@@ -19,7 +19,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # A picture one pixel high would be enlarged until its height is the network's: refuse before the memory runs out.
 LARGEST_INPUT_PIXELS = 50_000_000
 
-FITS = ("lower_bound", "upper_bound", "minimal", "stretch", "pad")
+FITS = ("lower_bound", "upper_bound", "minimal", "stretch", "fixed", "pad")
 RESAMPLINGS = ("cv2_cubic", "antialiased_cubic")
 RESTORATIONS = ("bilinear_corners", "bilinear", "bicubic")
 
@@ -34,6 +34,7 @@ class PictureRule:
         "upper_bound"  the longer side becomes `side`, no side is larger
         "minimal"      whichever of the two needs less scaling
         "stretch"      both sides become `side`; the aspect ratio is lost
+        "fixed"        the same, and the network can do no other size
         "pad"          no resizing: an equal margin of the mean colour on either side (an odd pixel goes below or right)
     resample: "cv2_cubic" (four by four neighbours of the float picture, no antialiasing) or "antialiased_cubic" (on the
         8-bit picture, rounded back to 8 bits: what PIL and `transformers` do).
@@ -64,8 +65,8 @@ def fit_size(
 ) -> tuple[int, int]:
     """The network input's size for a picture of height x width: MiDaS' resize rule, which most releases copied.
 
-    Both sides are scaled by the same factor (unless fit is "stretch"; "pad" scales nothing) and rounded to the nearest multiple, half to even;
-    "lower_bound" never rounds below the target and "upper_bound" never above it.
+    Both sides are scaled by the same factor (unless fit is "stretch"; "pad" scales nothing) and rounded to the nearest
+    multiple, half to even; "lower_bound" never rounds below the target and "upper_bound" never above it.
     """
     scale_h, scale_w = target_hw[0] / height, target_hw[1] / width
     if fit == "lower_bound":
@@ -136,7 +137,14 @@ class DPTImageProcessor:
         rule = self.rule
         if max_side_length is not None and max_side_length < 1:
             raise PictureError(f"the processing size must be a positive number of pixels, not {max_side_length}")
-        if use_square_sizing:
+        if rule.fit == "fixed":
+            if max_side_length not in (None, rule.side):
+                raise PictureError(
+                    f"this model can only process {rule.side} x {rule.side} pixels, not {max_side_length}: "
+                    "leave the processing size out (max_side_length, or -b in the scripts)"
+                )
+            side, fit = rule.side, "stretch"
+        elif use_square_sizing:
             side, fit = max_side_length or rule.side, "stretch"
         elif max_side_length is not None:
             side, fit = max_side_length, "upper_bound"
@@ -158,7 +166,7 @@ class DPTImageProcessor:
         With the defaults, size and resampling are exactly the release's own. max_side_length: instead, bound the longer
         side by this many pixels, keeping the aspect ratio (both sides are rounded to the patch multiple, the longer one
         never upwards). use_square_sizing: both sides become max_side_length (or the release's size), whatever the aspect
-        ratio. Raises PictureError for arrays that are not pictures (see `as_rgb`).
+        ratio. Raises PictureError for arrays that are not pictures (see `as_rgb`), and for a size that the network cannot do.
         """
         image_rgb = as_rgb(image_bgr)
         height, width = self.network_size(

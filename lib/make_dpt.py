@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoints import LAYOUTS
+from .checkpoints import LAYOUTS, UNSUPPORTED
 from .checkpoints.files import Checkpoint, read_checkpoint, save_dpt
 from .checkpoints.keys import KeyMap, convert_tensors
 from .checkpoints.layout import Layout
 from .checkpoints.sizes import Shapes
 from .dpt_model import DPTModel, build_dpt
-from .errors import CheckpointError, UserError
+from .errors import CheckpointError, UserError, one_line
 from .image_processor import DPTImageProcessor, PictureRule
 from .releases import MODEL_TYPES, RELEASES, ModelType, find_release, type_from_file_name
 
@@ -61,7 +61,7 @@ def make_dpt_from_state_dict(
             keys = layout.keys
             config, reason = describe(checkpoint, layout, model_type)
         imgproc = DPTImageProcessor(PictureRule(**config["picture"]))
-        print(f"{checkpoint.name}: {summary(config)} ({reason})")
+        print(one_line(f"{checkpoint.name}: {summary(config)} ({reason})"))
 
     model = load_weights(config, checkpoint.tensors, keys, source=source, strict=strict_load)
     model.set_cache(enable_cache)
@@ -74,6 +74,10 @@ def recognise_layout(checkpoint: Checkpoint) -> Layout:
     for layout in LAYOUTS:
         if layout.matches(checkpoint.tensors):
             return layout
+    for prefix, title in UNSUPPORTED.items():
+        found = [key for key in checkpoint.tensors if key.startswith(prefix)]
+        if found:
+            raise CheckpointError(f"{checkpoint.path}: keys like {found[0]} are those of {title}, and not supported")
     examples = ", ".join(list(checkpoint.tensors)[:3])
     known = "; ".join(layout.title for layout in LAYOUTS)
     raise CheckpointError(
@@ -94,7 +98,8 @@ def describe(checkpoint: Checkpoint, layout: Layout, model_type: str | None) -> 
         taps, remark = choose_taps(row, tapped.get("num_blocks", 0), source)
         tapped["taps"] = list(taps)
         reason += remark
-    if row.pretrained_window_ratio != 1 and encoder.get("coordinate_windows") == encoder["windows"]:
+    is_swin_v2 = "windows" in encoder and encoder.get("coordinate_windows", ()) is not None
+    if is_swin_v2 and ("coordinate_windows" not in encoder or model_type is not None):
         encoder["coordinate_windows"] = [round(size * row.pretrained_window_ratio) for size in encoder["windows"]]
 
     sizes["head"] |= {"activation": "relu", "scale": 1.0}
@@ -234,7 +239,7 @@ def load_weights(config: dict, tensors: dict[str, Tensor], keys: KeyMap, *, sour
     if complaints and strict:
         raise CheckpointError(f"{source}: {'; '.join(complaints[:3])}")
     if complaints:
-        print(f"{source}: loading what fits: {'; '.join(complaints)}")
+        print(one_line(f"{source}: loading what fits: {'; '.join(complaints)}"))
         with _config_errors(source):
             model = build_dpt(config)
     model.load_state_dict(fitting, strict=not complaints, assign=True)
@@ -246,7 +251,7 @@ def _check_counts(config: dict) -> None:
     for name, value in config.items():
         if isinstance(value, dict):
             _check_counts(value)
-        elif name in ("num_blocks", "num_stages", "depths"):
+        elif name in ("num_blocks", "num_stages", "depths", "depth"):
             largest = max(value) if isinstance(value, list) else value
             if largest > MOST_BLOCKS:
                 raise ValueError(f"{name} is {largest}, more than any network has")

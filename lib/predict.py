@@ -15,7 +15,8 @@ class DepthMap:
     """A depth map and what its numbers mean.
 
     depth: H0 x W0 float32, the picture's size. quantity: "inverse depth", "depth" or "metres". nearest_is_largest: whether
-    larger numbers are nearer. value_range: smallest and largest number that the model can give (infinity: no bound).
+    larger numbers are nearer. value_range: smallest and largest number that the network can give (infinity: no bound);
+    restored to the picture's size by bicubic interpolation, `depth` may go a little beyond.
     """
 
     depth: np.ndarray

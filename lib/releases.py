@@ -121,6 +121,14 @@ MODEL_TYPES = {
             file_pattern=r"dpt_dinov2",
             is_metric=True,
         ),
+        ModelType(
+            name="plain-dpt",  # experiments/train_depth.py --new; such files carry their config
+            title="Plain DPT, relative",
+            family="plain-dpt",
+            taps=V2_TAPS,
+            picture=PictureRule(side=224, multiple=14),
+            file_pattern=r"plain_dpt|builtin_tiny",
+        ),
     )
 }
 

@@ -1,4 +1,4 @@
-"""What several test files use: synthetic weight files in the releases' layouts, goldens, small models, and a picture."""
+"""What several test files use: synthetic weight files in the releases' layouts, goldens, small models, a picture."""
 
 import copy
 from collections.abc import Iterable, Iterator

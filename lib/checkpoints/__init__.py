@@ -6,6 +6,12 @@ is taken.
 
 from . import depth_anything, depth_anything_hf, dpt_hf, midas, midas_pyramids
 
+# Published depth models that are not built here, by the beginning of a key that only they have.
+UNSUPPORTED = {
+    "pretrained.model.stem.": "a MiDaS 3.1 with a Next-ViT",
+    "pretrained.layer1.": "a MiDaS 2.1, which is a convolutional network",
+}
+
 LAYOUTS = (
     depth_anything.LAYOUT,
     midas_pyramids.LEVIT,

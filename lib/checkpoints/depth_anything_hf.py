@@ -3,7 +3,7 @@
 from ..image_processor import PictureRule
 from .keys import KeyMap
 from .layout import HF_NECK_UNUSED, Layout, has_prefixes, hf_neck_rules, qkv_parts, under
-from .sizes import Shapes, backbone_taps, decoder_sizes, dinov2_sizes
+from .sizes import Shapes, backbone_taps, check_settings, decoder_sizes, dinov2_sizes
 
 DEFAULT_HEADS = 12  # of a config.json whose backbone_config does not mention them
 
@@ -11,6 +11,8 @@ DEFAULT_HEADS = 12  # of a config.json whose backbone_config does not mention th
 def read_dinov2(shapes: Shapes, config: dict) -> dict:
     """The encoder's sections, from shapes and config.json."""
     backbone = config.get("backbone_config") or {}
+    check_settings(backbone, shapes, hidden_act="gelu")
+    check_settings(config, shapes, head_in_index=-1)
     sizes = dinov2_sizes(
         shapes,
         patch_weight="backbone.embeddings.patch_embeddings.projection.weight",
@@ -64,6 +66,7 @@ DINOV2_RULES = {
     },
 )
 DINOV2_UNUSED = ["backbone.embeddings.mask_token"]  # for DINOv2's own training
+DINOV2_OPTIONAL = ["backbone.layernorm.weight", "backbone.layernorm.bias"]  # where the config switches it off
 
 LAYOUT = Layout(
     title="Depth-Anything (Hugging Face layout)",
@@ -71,7 +74,9 @@ LAYOUT = Layout(
     matches=lambda tensors: has_prefixes(tensors, "backbone.encoder.layer.", "neck.reassemble_stage."),
     read_sizes=read_sizes,
     keys=KeyMap(
-        DINOV2_RULES | hf_neck_rules() | {"head.conv*.": "head.conv_*."}, unused=[*HF_NECK_UNUSED, *DINOV2_UNUSED]
+        DINOV2_RULES | hf_neck_rules() | {"head.conv*.": "head.conv_*."},
+        unused=[*HF_NECK_UNUSED, *DINOV2_UNUSED],
+        optional=DINOV2_OPTIONAL,
     ),
     # transformers' own image processor for these models differs from the releases' scripts in rule and resampling
     picture=PictureRule(side=518, multiple=14, fit="minimal", resample="antialiased_cubic", restore="bicubic"),

@@ -7,13 +7,14 @@ MiDaS keeps in its code. The encoder is "dpt.*" (ViT, hybrid) or "backbone.*" (t
 from dataclasses import replace
 
 from ..image_processor import PictureRule
-from .depth_anything_hf import DINOV2_RULES, DINOV2_UNUSED, read_dinov2
+from .depth_anything_hf import DINOV2_OPTIONAL, DINOV2_RULES, DINOV2_UNUSED, read_dinov2
 from .keys import KeyMap
 from .layout import HF_BLOCK, HF_NECK_UNUSED, Layout, has_prefixes, hf_neck_rules, qkv_parts, under
 from .sizes import (
     Shapes,
     backbone_taps,
     beit_sizes,
+    check_settings,
     decoder_sizes,
     hybrid_sizes,
     one_row_of_blocks,
@@ -25,7 +26,10 @@ HALF = (0.5, 0.5, 0.5)
 DPT_PICTURE = PictureRule(
     side=384, multiple=16, fit="stretch", resample="antialiased_cubic", mean=HALF, std=HALF, restore="bicubic"
 )
-NORM_EPS = 1e-12  # of a config.json that does not mention it
+
+# What `transformers` takes where a config.json does not say
+NORM_EPS, HEADS, TAPS = 1e-12, 12, (2, 5, 8, 11)
+SWIN_NORM_EPS, SWIN_IMAGE, SWIN_WINDOW = 1e-5, 224, 7
 
 HEAD = {
     "head.projection.": "head.project.",
@@ -41,10 +45,13 @@ TABLE_OF_BLOCK = "attention.attention.relative_position_bias.relative_position_b
 
 
 def decoder_of(shapes: Shapes, config: dict, stage_features: list, readouts: list | None = None) -> dict:
-    """The decoder's sections, from shapes and the switches of config.json. readouts: by default what the weights show."""
+    """The decoder's sections, from shapes and the switches of config.json. readouts: by default what these tell."""
+    check_settings(config, shapes, hidden_act="gelu", head_in_index=-1)
     convs = [shapes.of(f"neck.convs.{stage}.weight", 4) for stage in range(4)]
     if readouts is None:
-        readouts = ["project" if "neck.reassemble_stage.readout_projects.3.0.weight" in shapes else "ignore"] * 4
+        projects = shapes.has("neck.reassemble_stage.readout_projects.")
+        adds = config.get("readout_type") == "add"
+        readouts = ["project" if projects else "add" if adds else "ignore"] * 4
     sections = decoder_sizes(
         stage_features=stage_features,
         stage_channels=[conv[1] for conv in convs],
@@ -66,10 +73,9 @@ def decoder_of(shapes: Shapes, config: dict, stage_features: list, readouts: lis
 def read_vit_arguments(shapes: Shapes, config: dict, first_tap: int) -> dict:
     """The arguments of ViTEncoder for "dpt.*" keys. first_tap: how many of the config's taps lie before the blocks."""
     told = {"norm_eps": config.get("layer_norm_eps", NORM_EPS)}
-    if "num_attention_heads" in config:
-        told["heads"] = config["num_attention_heads"]
-    if "backbone_out_indices" in config:
-        told["taps"] = list(config["backbone_out_indices"])[first_tap:]
+    if config:
+        told["heads"] = config.get("num_attention_heads", HEADS)
+        told["taps"] = list(config.get("backbone_out_indices", TAPS))[first_tap:]
     return vit_arguments(
         shapes,
         class_token="dpt.embeddings.cls_token",
@@ -90,6 +96,9 @@ def read_vit(shapes: Shapes, config: dict) -> dict:
 def read_hybrid(shapes: Shapes, config: dict) -> dict:
     """The model config of a hybrid, whose first two taps are convolution stages."""
     vit = read_vit_arguments(shapes, config, 2)
+    bit = config.get("backbone_config") or {}
+    padding = str(bit.get("global_padding", "same")).lower()  # in capitals, where `transformers` wrote it
+    check_settings(bit | {"global_padding": padding}, shapes, global_padding="same", hidden_act="relu", num_groups=32)
     sizes = hybrid_sizes(
         shapes, vit, stem_weight=BIT + "embedder.convolution.weight", blocks_of_stage=BIT + "encoder.stages.{}.layers."
     )
@@ -101,6 +110,7 @@ def read_hybrid(shapes: Shapes, config: dict) -> dict:
 def read_beit(shapes: Shapes, config: dict) -> dict:
     """The model config of a BEiT."""
     backbone = config.get("backbone_config") or {}
+    check_settings(backbone, shapes, hidden_act="gelu")
     sizes = beit_sizes(
         shapes,
         patch_weight=PATCH_WEIGHT,
@@ -116,6 +126,7 @@ def read_beit(shapes: Shapes, config: dict) -> dict:
 def read_swin(shapes: Shapes, config: dict) -> dict:
     """The model config of a SwinV2. Picture and window size are in config.json alone."""
     backbone = config.get("backbone_config") or {}
+    check_settings(backbone, shapes, hidden_act="gelu")
     layers = "backbone.encoder.layers."
     sizes = swin_sizes(
         shapes,
@@ -123,9 +134,11 @@ def read_swin(shapes: Shapes, config: dict) -> dict:
         hidden_weight=layers + "0.blocks.0.intermediate.dense.weight",
         blocks_of_stage=layers + "{}.blocks.",
         heads=[shapes.of(f"{layers}{stage}.blocks.0.attention.self.logit_scale", 3)[0] for stage in range(4)],
-        window=backbone.get("window_size", 16),
-        first_side=backbone.get("image_size", 256) // shapes.of(PATCH_WEIGHT, 4)[-1],
+        window=backbone.get("window_size", SWIN_WINDOW),
+        first_side=backbone.get("image_size", SWIN_IMAGE) // shapes.of(PATCH_WEIGHT, 4)[-1],
+        is_v2=True,
         pretrained_windows=backbone.get("pretrained_window_sizes") or [0] * 4,
+        norm_eps=backbone.get("layer_norm_eps", SWIN_NORM_EPS),
     )
     widths = [sizes["patch_embed"]["features"] * 2**stage for stage in range(4)]
     return sizes | decoder_of(shapes, config, widths, [None] * 4)
@@ -250,6 +263,6 @@ DINOV2 = Layout(
     family="dinov2-dpt",
     matches=lambda tensors: has_prefixes(tensors, "backbone.encoder.layer.0.layer_scale1", "neck.", "head.head."),
     read_sizes=read_dpt_dinov2,
-    keys=KeyMap(DINOV2_RULES | DECODER, unused=[*HF_NECK_UNUSED, *DINOV2_UNUSED]),
+    keys=KeyMap(DINOV2_RULES | DECODER, unused=[*HF_NECK_UNUSED, *DINOV2_UNUSED], optional=DINOV2_OPTIONAL),
     picture=PictureRule(side=518, multiple=14, fit="pad", restore="bicubic"),
 )

@@ -157,7 +157,8 @@ def _read_torch(file: Path) -> object:
     except Exception as error:  # a damaged archive can fail in any way inside the reader
         if "TorchScript" in str(error):
             raise CheckpointError(f"{file}: a TorchScript program, not a weight file; save its state_dict()") from None
-        raise CheckpointError(f"{file}: damaged, cut short, or not a PyTorch weight file ({type(error).__name__})") from error
+        kind = type(error).__name__
+        raise CheckpointError(f"{file}: damaged, cut short, or not a PyTorch weight file ({kind})") from error
 
 
 def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
@@ -189,7 +190,7 @@ def _strip_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _as_float32(key: str, tensor: Tensor, path: Path) -> Tensor:
     is_plain = tensor.layout == torch.strided and not tensor.is_nested and tensor.device.type == "cpu"
     if not is_plain or tensor.is_quantized or tensor.is_complex():
-        raise CheckpointError(f"{path}: {key} is a sparse, nested, quantised, complex or empty (meta) tensor; expected numbers")
+        raise CheckpointError(f"{path}: {key} is sparse, nested, quantised, complex or without data; expected numbers")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         # An expanded view: a file of a few bytes could claim any number of weights, and training could not change them.
         raise CheckpointError(f"{path}: {key} claims {tensor.numel()} numbers, but the file stores fewer")

@@ -27,11 +27,20 @@ NUMBER = re.compile(r"\d+")
 class KeyMap:
     """The rules of one layout. `unused` are full keys (again with *) that releases carry and never use.
 
+    optional: full keys that have a rule, and are unused where the model's config leaves no place for them.
     zero_key_bias: the layout has biases on queries and values alone (BEiT, SwinV2). Our one layer for all three then gets
     zeros as the biases of the keys, which changes nothing.
     """
 
-    def __init__(self, rules: Mapping[str, str], unused: Sequence[str] = (), *, zero_key_bias: bool = False):
+    def __init__(
+        self,
+        rules: Mapping[str, str],
+        unused: Sequence[str] = (),
+        *,
+        optional: Sequence[str] = (),
+        zero_key_bias: bool = False,
+    ):
+        self._optional = frozenset(optional)
         self._zero_key_bias = zero_key_bias
         self._forward = [(_pattern(source), _template(target)) for source, target in rules.items()]
         self._backward = [(_pattern(target), _template(source)) for source, target in rules.items()]
@@ -47,6 +56,10 @@ class KeyMap:
         if self._zero_key_bias and target.endswith(QUERY_BIAS):
             return [(target, tensor), (target.removesuffix(QUERY_BIAS) + KEY_BIAS, torch.zeros_like(tensor))]
         return [(target, tensor)]
+
+    def may_be_dropped(self, key: str) -> bool:
+        """Whether a key that has a rule may be left out, because the model has no place for it."""
+        return key in self._optional
 
     def source_keys(self, target: str) -> list[str]:
         """What the release may call one of our keys, or one part of it (for error messages)."""
@@ -87,6 +100,8 @@ def convert_tensors(
     pieces, unknown = {}, []  # pieces: whole tensors and parts of tensors, under our names
     for key in list(tensors):
         renamed = keys.convert(key, tensors.pop(key))
+        if keys.may_be_dropped(key) and renamed[0][0] not in expected:
+            continue
         if renamed is None or any(name in pieces or PART.sub("", name) not in expected for name, _ in renamed):
             unknown.append(key)  # no rule for it, no place in the model, or its place is taken
             continue
@@ -106,7 +121,8 @@ def convert_tensors(
             if tensor is None:
                 missing.append(names.of(name))
             elif list(tensor.shape) != shape:
-                misfits.append(f"{names.of(name)} has shape {list(tensor.shape)}, but the rest of the file asks for {shape}")
+                have = list(tensor.shape)
+                misfits.append(f"{names.of(name)} has shape {have}, but the rest of the file asks for {shape}")
             elif tensor.is_floating_point() != wanted.is_floating_point():
                 misfits.append(f"{names.of(name)} holds numbers of type {tensor.dtype}, expected {wanted.dtype}")
             else:
@@ -115,6 +131,7 @@ def convert_tensors(
             fitting[target] = torch.cat(fits) if len(parts) > 1 else fits[0]
     unknown += [names.of(name) for name in pieces]
     complaints = [f"unexpected {_listing(unknown)}"] if unknown else []
+    missing = list(dict.fromkeys(missing))  # one key may stand for two parts
     complaints += [f"missing {_listing(missing)}"] if missing else []
     return fitting, complaints + misfits
 
@@ -125,19 +142,26 @@ class _SourceNames:
     def __init__(self, keys: KeyMap, source_keys: Iterable[str]):
         self.origin: dict[str, str] = {}  # filled while the keys are renamed
         self._keys = keys
+        source_keys = list(source_keys)
         self._families = {NUMBER.sub("*", key) for key in source_keys}
+        self._layers = {_layer(key) for key in source_keys}
 
     def of(self, target: str) -> str:
-        """Where rules offer several names (mlp.fc1 or mlp.w12), the one whose like the file has in other blocks."""
+        """Where rules offer several names (mlp.fc1 or mlp.w12): of a layer in the file, or whose like is in other blocks."""
         candidates = self._keys.source_keys(target)
-        known = [name for name in candidates if NUMBER.sub("*", name) in self._families]
-        return self.origin.get(target) or (known + candidates + [target])[0]
+        here = [name for name in candidates if _layer(name) in self._layers]
+        alike = [name for name in candidates if NUMBER.sub("*", name) in self._families]
+        return self.origin.get(target) or (here + alike + candidates + [target])[0]
 
     def parts_of(self, target: str) -> list[str]:
         """[target], or its three parts in a layout that stores those."""
         head, _, leaf = target.rpartition(".")
         parts = [f"{head}.~{number}.{leaf}" for number in range(NUM_PARTS)]
         return parts if all(self._keys.source_keys(part) for part in parts) else [target]
+
+
+def _layer(key: str) -> str:
+    return key.rpartition(".")[0]
 
 
 def _listing(names: Sequence[str]) -> str:

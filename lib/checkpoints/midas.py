@@ -53,8 +53,7 @@ def decoder_of(shapes: Shapes, stage_features: list, readouts: list, scales: lis
 
 def readouts_of(shapes: Shapes, stages: range) -> list[str]:
     """How each stage reads the class token: releases project it; variants without those weights ignore it."""
-    keys = [f"pretrained.act_postprocess{stage + 1}.0.project.0.weight" for stage in stages]
-    return ["project" if key in shapes else "ignore" for key in keys]
+    return ["project" if shapes.has(f"pretrained.act_postprocess{stage + 1}.0.project.") else "ignore" for stage in stages]
 
 
 def decoder_of_blocks(shapes: Shapes, features: int) -> dict:
@@ -110,7 +109,7 @@ UNUSED = [*CLASSIFIER, *scratch_unused()]
 VIT = Layout(
     title="MiDaS DPT with a ViT",
     family="midas-vit",
-    matches=lambda tensors: has_prefixes(tensors, MODEL + "blocks.", MODEL + "pos_embed", "scratch."),
+    matches=lambda tensors: has_prefixes(tensors, MODEL + "blocks.", "scratch."),
     read_sizes=read_vit,
     keys=KeyMap(
         PATCHES | under("", "imgencoder.", TOKENS) | under(BLOCKS, "imgencoder.blocks.*.", TIMM_BLOCK) | DECODER,

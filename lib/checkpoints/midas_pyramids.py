@@ -34,7 +34,7 @@ def read_swin(shapes: Shapes, config: dict) -> dict:
         heads=heads,
         window=math.isqrt(area),
         first_side=math.isqrt(num_windows) * math.isqrt(area),
-        pretrained_windows=[0] * 4 if is_v2 else None,  # the model type may know better
+        is_v2=is_v2,
     )
     widths = [sizes["patch_embed"]["features"] * 2**stage for stage in range(4)]
     return sizes | decoder_of(shapes, widths, [None] * 4, [1] * 4)
@@ -46,8 +46,7 @@ def read_levit(shapes: Shapes, config: dict) -> dict:
     stem = [shapes.of(f"{MODEL}patch_embed.{layer}.c.weight", 4)[0] for layer in (0, 2, 4, 6)]
     first_heads, area = shapes.of(blocks + "0.m.attention_biases", 2)
     side = math.isqrt(area)
-    # the numbers of the attentions between the stages
-    shrinking = sorted(int(key.removeprefix(blocks).split(".")[0]) for key in shapes.keys_with(".kv.c.weight"))
+    shrinking = sorted(shapes.numbers(blocks + "*.kv."))  # the attentions between the stages
     if len(shrinking) != 2:
         raise shapes.error(f"{len(shrinking) + 1} stages; a LeViT encoder here has three")
     widths = [stem[-1], *(shapes.of(f"{blocks}{number}.proj.1.c.weight", 2)[0] for number in shrinking)]

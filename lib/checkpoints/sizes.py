@@ -35,14 +35,18 @@ class Shapes:
             raise self.error(f"{key} has shape {list(shape)}, expected {num_dims} dimensions, none of them empty")
         return shape
 
+    def has(self, prefix: str) -> bool:
+        """Whether any key begins like this."""
+        return any(key.startswith(prefix) for key in self._tensors)
+
+    def numbers(self, prefix: str) -> set[int]:
+        """The numbers that stand for * in the keys that begin like this."""
+        pattern = re.compile(re.escape(prefix).replace(r"\*", r"(\d{1,3})"))  # no network has a thousand
+        return {int(match.group(1)) for match in map(pattern.match, self._tensors) if match}
+
     def count(self, prefix: str) -> int:
         """How many numbered parts follow a prefix: one more than the largest number."""
-        found = (re.match(re.escape(prefix) + r"(\d{1,3})\.", key) for key in self._tensors)  # no network has a thousand
-        return max((int(match.group(1)) for match in found if match), default=-1) + 1
-
-    def keys_with(self, ending: str) -> list[str]:
-        """All keys with this ending."""
-        return [key for key in self._tensors if key.endswith(ending)]
+        return max(self.numbers(f"{prefix}*."), default=-1) + 1
 
     def error(self, what: str) -> CheckpointError:
         """The error to raise, with the file's name in front."""
@@ -67,11 +71,9 @@ def dinov2_sizes(
     features, _, _, patch_size = shapes.of(patch_weight, 4)
     is_swiglu = swiglu_weight in shapes
     hidden = shapes.of(swiglu_weight if is_swiglu else gelu_weight, 2)[0]
-    if heads is None and features % VIT_HEAD_FEATURES:
-        raise shapes.error(f"{patch_weight} has {features} features, expected a multiple of {VIT_HEAD_FEATURES}")
     encoder = {
         "features": features,
-        "heads": features // VIT_HEAD_FEATURES if heads is None else heads,
+        "heads": _heads(shapes, patch_weight, features) if heads is None else heads,
         "hidden": hidden // 2 if is_swiglu else hidden,
         "num_blocks": num_blocks,
         "table_side": _table_side(shapes, position_table),
@@ -82,13 +84,20 @@ def dinov2_sizes(
 
 
 def vit_arguments(
-    shapes: Shapes, *, class_token: str, position_table: str, hidden_weight: str, num_blocks: int, **told: object
+    shapes: Shapes,
+    *,
+    class_token: str,
+    position_table: str,
+    hidden_weight: str,
+    num_blocks: int,
+    heads: int | None = None,
+    **told: object,
 ) -> dict:
-    """The arguments of ViTEncoder for the ViT of MiDaS, without taps. told: what a config knows better."""
+    """The arguments of ViTEncoder for the ViT of MiDaS, without taps. heads, told: what a config knows better."""
     features = shapes.of(class_token, 3)[-1]
     return {
         "features": features,
-        "heads": max(features // VIT_HEAD_FEATURES, 1),
+        "heads": _heads(shapes, class_token, features) if heads is None else heads,
         "hidden": shapes.of(hidden_weight, 2)[0],
         "num_blocks": num_blocks,
         "table_side": _table_side(shapes, position_table),
@@ -148,21 +157,25 @@ def swin_sizes(
     heads: Sequence[int],
     window: int,
     first_side: int,
-    pretrained_windows: Sequence[int] | None,
+    is_v2: bool,
+    pretrained_windows: Sequence[int] | None = None,
+    **told: object,
 ) -> dict:
     """The encoder's sections of a Swin or SwinV2 with four stages. {} in a key: the stage's number.
 
-    window: the training's largest. first_side: tokens along the first stage's side. pretrained_windows: where SwinV2 was
-    first trained with other windows, their sizes, 0 where it was not; None makes it a Swin.
+    window: the training's largest. first_side: tokens along the first stage's side. pretrained_windows: of a SwinV2 whose
+    config tells, the windows that it was first trained with, 0 for the same; without, coordinate_windows are left out
+    for `describe` to fill in. told: what else a config knows better.
     """
     features, _, _, patch_size = shapes.of(patch_weight, 4)
     sides = [first_side // 2**stage for stage in range(4)]
     windows = [min(window, side) for side in sides]  # a window is never larger than the grid
-    if min(windows) < 1:
-        raise shapes.error(f"windows of {window} tokens on grids of {sides}; a Swin encoder cannot be that small")
-    coordinates = None
+    if min(windows) < 1 or any(side % size for side, size in zip(sides, windows, strict=True)):
+        raise shapes.error(f"grids of {sides} tokens a side cannot be cut into windows of {window}")
     if pretrained_windows is not None:
-        coordinates = [earlier or now for earlier, now in zip(pretrained_windows, windows, strict=True)]
+        told["coordinate_windows"] = [old or now for old, now in zip(pretrained_windows, windows, strict=True)]
+    elif not is_v2:
+        told["coordinate_windows"] = None
     return {
         "encoder": "swin",
         "native_side": first_side * patch_size,
@@ -173,10 +186,17 @@ def swin_sizes(
             "heads": list(heads),
             "windows": windows,
             "windows_per_side": [side // size for side, size in zip(sides, windows, strict=True)],
-            "coordinate_windows": coordinates,
             "hidden_ratio": shapes.of(hidden_weight, 2)[0] // features,
+            **told,
         },
     }
+
+
+def check_settings(settings: dict, shapes: Shapes, **supported: object) -> None:
+    """CheckpointError where a Hugging Face config asks for a network that is not built here, though its shapes may fit."""
+    for name, value in supported.items():
+        if settings.get(name, value) != value:
+            raise shapes.error(f"its config.json has {name} = {settings[name]!r}; only {value!r} is supported")
 
 
 def backbone_taps(backbone: dict) -> dict:
@@ -209,6 +229,13 @@ def decoder_sizes(
         "fusion": {"features": fusion_features},
         "head": {"features": fusion_features, "channels": list(head_channels)},
     }
+
+
+def _heads(shapes: Shapes, key: str, features: int) -> int:
+    """How many attention heads so many features are split over, in every published ViT. key: where they show."""
+    if features % VIT_HEAD_FEATURES:
+        raise shapes.error(f"{key} has {features} features, expected a multiple of {VIT_HEAD_FEATURES}")
+    return features // VIT_HEAD_FEATURES
 
 
 def _table_side(shapes: Shapes, position_table: str) -> int:

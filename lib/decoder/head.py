@@ -54,7 +54,7 @@ class DepthHead(nn.Module):
     ):
         super().__init__()
         if activation not in ACTIVATIONS or not scale > 0:
-            raise ValueError(f"expected one of {', '.join(ACTIVATIONS)} and a positive scale, got {activation!r} and {scale}")
+            raise ValueError(f"no depth comes from the activation {activation!r} times {scale!r}")
         self.activation = activation
         self.scale = scale
         self.always_double = always_double

@@ -21,6 +21,14 @@ class IgnoreClassToken(nn.Module):
         return tokens[:, 1:]
 
 
+class AddClassToken(nn.Module):
+    """Read_add (equation 4): the class token is added to every patch token."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """B x (1 + N) x C -> B x N x C."""
+        return tokens[:, 1:] + tokens[:, :1]
+
+
 class ProjectClassToken(nn.Module):
     """Read_proj (equation 5): the class token is glued to every patch token, and a layer mixes the two."""
 
@@ -51,10 +59,14 @@ class ReassembleStage(nn.Module):
         super().__init__()
         if readout == "ignore":
             self.readout = IgnoreClassToken()
+        elif readout == "add":
+            self.readout = AddClassToken()
         elif readout == "project":
             self.readout = ProjectClassToken(features)
-        else:  # the encoder's stage is image-like: there is no class token, and nothing to put back on a grid
+        elif readout is None:  # the encoder's stage is image-like: there is no class token, and nothing to put back on a grid
             self.readout = None
+        else:
+            raise ValueError(f"unknown readout {readout!r}: expected ignore, add, project or None")
         self.project = nn.Conv2d(features, channels, kernel_size=1) if self.readout is not None else nn.Identity()
         self.resize = make_resize(channels, scale)
         self.to_fusion = nn.Conv2d(channels, fusion_features, kernel_size=3, padding=1, bias=False)
@@ -71,7 +83,7 @@ class ReassembleStage(nn.Module):
 class Reassemble(nn.Module):
     """All stages, finest first. With the usual scales 4, 2, 1, 1/2 the maps are a pyramid around the patch grid.
 
-    stage_features: C of each encoder stage; stage_channels: K of each; readouts: for each stage "ignore", "project", or None
+    stage_features: C of each encoder stage; stage_channels: K of each; readouts: for each stage "ignore", "add", "project", or None
     where the encoder's stage is image-like already.
     """
 

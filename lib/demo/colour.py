@@ -1,5 +1,6 @@
 """From a depth map to colours: plane removal, thresholds, contrast and colour maps."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -19,8 +20,8 @@ class Look:
     """How a depth map is painted.
 
     reverse: near is dark instead of bright. equalise: spread the colours so that each covers as many pixels.
-    far_percent, near_percent: the painted part of the range of values, counted from the far end. plane_percent: how much
-    of a fitted plane is taken away first (see `remove_plane`).
+    far_percent, near_percent: the painted part of the range of values, counted from the far end. plane_percent: how
+    much of a fitted plane is taken away first (see `remove_plane`).
     """
 
     colour_map: str = "inferno"
@@ -52,10 +53,8 @@ def paint_depth(depth: np.ndarray, look: Look, *, nearest_is_largest: bool) -> t
     values = remove_plane(depth, look.plane_percent / 100)
     far, near = value_ends(values, nearest_is_largest=nearest_is_largest)
     near_percent = max(look.near_percent, look.far_percent + 1)  # never an empty range
-    far, near = (far + (near - far) * percent / 100 for percent in (look.far_percent, near_percent))
-    brightness = np.linspace(0, 1, CODES)
-    if look.equalise:
-        brightness = equal_shares(values, far, near)
+    far, near = far + (near - far) * look.far_percent / 100, far + (near - far) * near_percent / 100
+    brightness = equal_shares(values, far, near) if look.equalise else np.linspace(0, 1, CODES)
     table = colour_table(look.colour_map)[:: -1 if look.reverse else 1]
     palette = Palette(far, near, table[np.rint(brightness * 255).astype(np.uint8)])
     return palette.paint(values), palette
@@ -69,16 +68,15 @@ def remove_plane(depth: np.ndarray, fraction: float) -> np.ndarray:
     """
     if fraction == 0:
         return depth
-    height, width = depth.shape
-    ys, xs = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
-    stride = 1 + depth.size // PLANE_SAMPLES
-    rows, columns = np.divmod(np.arange(0, depth.size, stride), width)
-    samples = depth[rows, columns].astype(np.float64)
+    ys, xs = (np.linspace(-1, 1, side) for side in depth.shape)
+    step = 1 + math.isqrt(depth.size // PLANE_SAMPLES)  # an evenly spaced part of the pixels is enough to fit it
+    samples = depth[::step, ::step].astype(np.float64)
+    sample_xs, sample_ys = np.meshgrid(xs[::step], ys[::step])
     usable = np.isfinite(samples)
-    coordinates = np.stack([xs[columns], ys[rows], np.ones(len(rows))], axis=1)
+    coordinates = np.stack([sample_xs, sample_ys, np.ones_like(samples)], axis=-1)
     (a, b, c), *_ = np.linalg.lstsq(coordinates[usable], samples[usable], rcond=None)
-    plane = (a * xs[None, :] + b * ys[:, None] + c).astype(np.float32)
-    return depth - np.float32(fraction) * plane
+    plane = a * xs[None, :] + b * ys[:, None] + c
+    return depth - (fraction * plane).astype(np.float32)
 
 
 def value_ends(values: np.ndarray, *, nearest_is_largest: bool) -> tuple[float, float]:
@@ -90,9 +88,10 @@ def value_ends(values: np.ndarray, *, nearest_is_largest: bool) -> tuple[float, 
 
 def to_codes(values: np.ndarray, far: float, near: float) -> np.ndarray:
     """Values -> uint16 codes, 0 at `far` and CODES - 1 at `near`, clipped."""
-    if far == near:
+    span = np.float32(near - far)
+    if span == 0:
         return np.zeros(values.shape, np.uint16)
-    fraction = (values - np.float32(far)) / np.float32(near - far)
+    fraction = (values - np.float32(far)) / span
     return (np.where(np.isfinite(values), fraction, 0).clip(0, 1) * (CODES - 1)).astype(np.uint16)
 
 

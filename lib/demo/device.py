@@ -22,8 +22,9 @@ class Placement:
 def choose_placement(requested: str | None = None, *, use_float32: bool = False) -> Placement:
     """The requested device, or else the best there is: CUDA, then MPS, then the CPU.
 
-    CUDA computes in bfloat16 where the hardware has it, everything else in float32. float16 is never chosen: its largest
-    number is 65504, and activations of these models are not bounded. Raises UserError for a device that is not there.
+    CUDA computes in bfloat16 where the hardware has it, everything else in float32. float16 is never chosen: its
+    largest number is 65504, and the activations of these models are not bounded. Raises UserError for a device that is
+    not there.
     """
     if requested is None:
         kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

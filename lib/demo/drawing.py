@@ -9,6 +9,7 @@ from .colour import Palette
 
 BACKGROUND, FOREGROUND = (30, 30, 30), (235, 235, 235)
 TEXT_SCALE, MARGIN, GAP = 0.48, 12, 8
+SMALLEST_WIDTH = 640  # of a canvas: room for the lines of text
 LEGEND_HEIGHT, LEGEND_TICKS = 66, 5
 
 # quantity of a DepthMap: what to call it in a legend, and the unit after a number
@@ -20,7 +21,7 @@ QUANTITIES = {
 
 
 def fit_panels(height: int, width: int, available_wh: tuple[int, int]) -> tuple[int, int, bool]:
-    """How large a picture can be shown twice: width and height of each panel, and whether one stands above the other."""
+    """How large a picture can be shown twice: width and height of a panel, and whether one stands above the other."""
     scales = {}
     for stacked in (False, True):
         across, down = (1, 2) if stacked else (2, 1)
@@ -47,7 +48,7 @@ def draw_legend(palette: Palette, width: int, label: str) -> np.ndarray:
 
 
 def draw_text(canvas: np.ndarray, text: str, position: tuple[float, float], *, anchor: float = 0.0) -> None:
-    """One line of light text; position: its baseline, x at the text's left end (anchor 0), middle (0.5) or right end (1)."""
+    """One line of light text, in place. position: x of its left (anchor 0) to right end (anchor 1), and baseline."""
     (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, TEXT_SCALE, 1)
     corner = (round(position[0] - anchor * text_width), round(position[1]))
     cv2.putText(canvas, text, corner, cv2.FONT_HERSHEY_SIMPLEX, TEXT_SCALE, FOREGROUND, 1, cv2.LINE_AA)

@@ -35,7 +35,7 @@ class LoadedModel:
         }
 
     def network_size(self, height: int, width: int, max_side_length: int | None = None) -> tuple[int, int]:
-        """(H, W) of the network's input for a picture of height x width. max_side_length: instead of the options' own."""
+        """(H, W) of the network's input for a picture of height x width. max_side_length: instead of the options'."""
         return self.dpt_imgproc.network_size(height, width, **self._sizing(max_side_length))
 
     def predict(self, images_bgr: Sequence[np.ndarray], max_side_length: int | None = None) -> list[DepthMap]:
@@ -49,7 +49,7 @@ class LoadedModel:
 
 
 def load_model(args: argparse.Namespace) -> LoadedModel:
-    """The model that the options of `add_model_options` ask for, where they ask for it; prints what and where, and why."""
+    """The model that the options of `add_model_options` ask for, on its device; prints what it is, where, and why."""
     placement = choose_placement(args.device, use_float32=args.use_float32)
     path = find_weights(args.model_path)
     config, dpt_model, dpt_imgproc = make_dpt_from_state_dict(

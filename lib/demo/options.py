@@ -38,7 +38,9 @@ def add_input_option(parser: argparse.ArgumentParser, *, expected: str) -> None:
 def add_crop_option(parser: argparse.ArgumentParser) -> None:
     """--crop: choose a region with the mouse."""
     parser.add_argument(
-        "--crop", action="store_true", help="first choose a region with the mouse, and use nothing else (needs a window)"
+        "--crop",
+        action="store_true",
+        help="first choose a region with the mouse, and use nothing else (needs a window)",
     )
 
 
@@ -67,8 +69,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="bound the longer side of the network's input (default: the size that the release uses)",
     )
-    group.add_argument("--square", action="store_true", help="make the network's input square, whatever the picture's shape")
-    group.add_argument("-nc", "--no_cache", action="store_true", help="compute position encodings anew for every picture")
+    group.add_argument(
+        "--square", action="store_true", help="make the network's input square, whatever the picture's shape"
+    )
+    group.add_argument(
+        "-nc", "--no_cache", action="store_true", help="compute position encodings anew for every picture"
+    )
     group.add_argument(
         "-z", "--no_optimization", action="store_true", help="plain softmax attention instead of PyTorch's fused one"
     )
@@ -78,7 +84,12 @@ def add_display_options(parser: argparse.ArgumentParser) -> None:
     """The window's size and its first colour map."""
     group = parser.add_argument_group("display")
     group.add_argument(
-        "-s", "--display_size", type=positive_int, default=1200, metavar="PIXELS", help="width of the window (%(default)s)"
+        "-s",
+        "--display_size",
+        type=positive_int,
+        default=1200,
+        metavar="PIXELS",
+        help="width of the window (%(default)s)",
     )
     group.add_argument(
         "--colormap", choices=COLOUR_MAPS, default=COLOUR_MAPS[0], help="colours, near is bright or warm (%(default)s)"

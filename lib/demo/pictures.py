@@ -15,7 +15,7 @@ from ..image_processor import as_rgb
 from .save import is_former_result
 
 # Files in a folder that count as pictures. Not every OpenCV reads all of them; where it does not, that is reported
-# instead of passing over somebody's photographs in silence. Formats for measurements (.pfm, .hdr, .exr) are no pictures.
+# instead of passing over somebody's photographs in silence. Formats of measurements (.pfm, .hdr, .exr) do not count.
 PICTURE_SUFFIXES = frozenset(
     ".avif .bmp .dib .gif .heic .heif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .ras .sr .tif .tiff .webp".split()
 )
@@ -51,14 +51,15 @@ def find_pictures(image_paths: Sequence[str], *, excluded_folder: str | None = N
         found += list_folder(path, excluded) if path.is_dir() else [path] if is_picture_name(path) else []
     found = [path for path in dict.fromkeys(found) if not is_former_result(path)]
     if not found:
-        raise UserError(f"{', '.join(image_paths)}: no pictures there; expected files such as .jpg, .png, .webp or .tiff")
-    # Paths on another drive than the base (Windows) keep nothing but their name.
-    files = [PictureFile(path, path.relative_to(base) if path.is_relative_to(base) else Path(path.name)) for path in found]
+        raise UserError(f"{', '.join(image_paths)}: no pictures there; expected .jpg, .png, .webp, .tiff or the like")
+    # On Windows there may be paths on other drives than the base, and they keep nothing but their name.
+    relatives = [path.relative_to(base) if path.is_relative_to(base) else Path(path.name) for path in found]
+    files = [PictureFile(path, relative) for path, relative in zip(found, relatives, strict=True)]
     return sorted(files, key=lambda file: natural_key(file.relative))
 
 
 def expand(argument: str) -> list[Path]:
-    """A file, a folder, or the matches of a glob pattern, as absolute paths. Raises UserError where nothing is there."""
+    """A file, a folder, or the matches of a glob pattern, as absolute paths. Raises UserError if nothing is there."""
     path = os.path.expanduser(argument)
     if os.path.lexists(path):  # first, because names of files may contain brackets
         return [Path(os.path.abspath(path))]
@@ -99,12 +100,12 @@ def natural_key(path: Path) -> list:
     >>> sorted([Path("b10.png"), Path("b9.png"), Path("A.png")], key=natural_key)[-1].name
     'b10.png'
     """
-    pieces = [re.split(r"([0-9]+)", part.casefold()) for part in path.parts]
-    return [[[int(piece) if piece.isdecimal() else piece for piece in part] for part in pieces], str(path)]
+    parts = [re.split(r"([0-9]+)", part.casefold()) for part in path.parts]  # every second piece is a number
+    return [[[int(piece) if place % 2 else piece for place, piece in enumerate(part)] for part in parts], str(path)]
 
 
 def read_picture(path: str | Path) -> np.ndarray:
-    """A picture as H0 x W0 x 3 BGR, uint8 or uint16 (or float32 between 0 and 1), turned upright by its EXIF orientation.
+    """A picture as H0 x W0 x 3 BGR, uint8 or uint16 (or float32 from 0 to 1), turned upright by its EXIF orientation.
 
     Grey becomes BGR, an alpha channel is dropped, 16 bits stay 16 bits. Any path that the system accepts will do
     (cv2.imread fails on many, on Windows). Raises PictureError with the path and the reason.
@@ -138,8 +139,8 @@ def read_in_batches(
     """Pictures with their files, in batches of at most batch_size whose network inputs have one size.
 
     network_size: (height, width) of a picture -> (H, W) of its network input. Reads ahead to fill batches, but only so
-    far (READ_AHEAD_BATCHES); then the largest incomplete batch goes. report: gets a sentence for each picture that cannot
-    be used, which is left out.
+    far (READ_AHEAD_BATCHES); then the largest incomplete batch goes. report: gets a sentence for each picture that
+    cannot be used, which is left out.
     """
     waiting: dict[tuple[int, int], list[tuple[PictureFile, np.ndarray]]] = {}
     for file in files:

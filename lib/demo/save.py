@@ -1,6 +1,6 @@
 """Depth maps as files. Every file is written under another name first, so that a result is complete or not there.
 
-Besides the files of RESULT_FILES, STEM.json says what the numbers mean; it is written last.
+Besides the files of RESULT_FILES, STEM.json says what the numbers mean.
 """
 
 import json
@@ -10,7 +10,7 @@ import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +26,7 @@ from .options import RESULT_FILES
 PNG_HEADER_BYTES = 33  # the signature (8 bytes) and the IHDR chunk (25), which has to come first
 JSON_SUFFIX = ".json"
 LARGEST_CODE = 65535  # of 16 bits
+PNG_TEXT = ("quantity", "nearest_is_largest", "scale", "offset", "formula")  # entries of STEM.json, in depth16 too
 
 
 def save_depth(
@@ -42,8 +43,8 @@ def save_depth(
     target: the output path without suffix: its last part is STEM. image_bgr: the picture, H0 x W0 x 3.
     look: how the depth is painted. facts: more for STEM.json.
 
-    depth16: value = png * scale + offset, with both in STEM.json and in the PNG's text. Values that are not finite have no
-    code there; they become 0, and STEM.json counts them. Raises UserError where a file cannot be written.
+    depth16: value = png * scale + offset, with both in STEM.json and in the PNG's text. Values that are not finite have
+    no code there; they become 0, and STEM.json counts them. Raises UserError where a file cannot be written.
     """
     depth = depth_map.depth
     finite = depth[np.isfinite(depth)]
@@ -58,34 +59,38 @@ def save_depth(
         "max": high,
         "not_finite": depth.size - finite.size,
     }
-    colour_bgr = None
-    if {"colour", "side"} & set(kinds):
+    codes, colour_bgr = None, None
+    if "depth16" in kinds:
+        codes, scale, offset = to_16bit(depth, low, high)
+        sidecar |= {"scale": scale, "offset": offset, "formula": "value = depth16 * scale + offset"}
+    if "colour" in kinds or "side" in kinds:
         colour_bgr, _ = paint_depth(depth, look, nearest_is_largest=depth_map.nearest_is_largest)
         sidecar["look"] = asdict(look)
 
     make_folder(target.parent)
-    written = []
-    for kind in dict.fromkeys(kinds):
-        path = target.with_name(target.name + RESULT_FILES[kind])
+    paths = result_paths(target, kinds)
+    for kind, path in paths.items():
         with atomic_file(path) as file:
-            if kind == "npy":
+            if kind == "json":
+                text = json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n"
+                file.write(text.encode(errors="backslashreplace"))  # names of files need not be Unicode
+            elif kind == "npy":
                 np.save(file, depth)
             elif kind == "depth16":
-                codes, scale, offset = to_16bit(depth, low, high)
-                sidecar |= {"scale": scale, "offset": offset, "formula": "value = depth16 * scale + offset"}
-                text = {key: sidecar[key] for key in ("quantity", "nearest_is_largest", "scale", "offset", "formula")}
-                file.write(add_png_text(encode_png(codes, path), text))
+                file.write(add_png_text(encode_png(codes, path), {key: sidecar[key] for key in PNG_TEXT}))
             elif kind == "colour":
                 file.write(encode_png(colour_bgr, path))
             elif kind == "side":
                 file.write(encode_png(side_by_side(as_8bit(image_bgr), colour_bgr), path))
             elif kind == "pfm":
                 write_pfm(file, depth)
-        written.append(path)
-    json_path = target.with_name(target.name + JSON_SUFFIX)
-    with atomic_file(json_path) as file:
-        file.write(json.dumps(sidecar, indent=2, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
-    return [*written, json_path]
+    return list(paths.values())
+
+
+def result_paths(target: Path, kinds: Sequence[str]) -> dict[str, Path]:
+    """The files of one result by their kind. "json" comes first: it marks the others as ours, should they stay few."""
+    suffixes = {"json": JSON_SUFFIX} | {kind: RESULT_FILES[kind] for kind in kinds}
+    return {kind: target.with_name(target.name + suffix) for kind, suffix in suffixes.items()}
 
 
 @contextmanager
@@ -99,17 +104,20 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder, with its parents, where it is not there. Raises UserError where that is impossible."""
+    """Create a folder to write into, with its parents, unless it is there. Raises UserError where that cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        raise UserError(f"{folder}: is a file; expected a folder for the results, or a name that is still free") from None
+        raise UserError(f"{folder}: is a file; expected a folder for the results, or a free name") from None
     except OSError as error:
         raise UserError(f"{folder}: this folder cannot be made ({error.strerror or error})") from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder}: there is no permission to write into this folder")
 
 
 def to_16bit(depth: np.ndarray, low: float, high: float) -> tuple[np.ndarray, float, float]:
@@ -137,7 +145,7 @@ def encode_png(image: np.ndarray, path: Path) -> bytes:
 
 
 def add_png_text(png: bytes, text: dict) -> bytes:
-    """The PNG with one tEXt chunk per entry (keyword and value, Latin-1), which viewers and libraries show as metadata."""
+    """The PNG with one tEXt chunk per entry (keyword and value, Latin-1), which viewers and libraries show."""
     chunks = b""
     for keyword, value in text.items():
         body = b"tEXt" + keyword.encode("latin-1") + b"\0" + str(value).encode("latin-1")
@@ -175,7 +183,7 @@ def plan_targets(relatives: Sequence[Path], output_folder: Path) -> list[Path]:
     targets = []
     for path, relative in zip(bare, relatives, strict=True):
         if counts[sameness(path)] > 1:
-            typed = path.with_name(f"{path.name}_{relative.suffix[1:]}")
+            typed = path.with_name(f"{path.name}_{relative.suffix[1:] or 'file'}")
             path, number = typed, 1
             while sameness(path) in taken:
                 number += 1
@@ -185,21 +193,22 @@ def plan_targets(relatives: Sequence[Path], output_folder: Path) -> list[Path]:
     return targets
 
 
-def free_target(target: Path) -> Path:
-    """This output path, with a number appended where results of that name are there already."""
+def free_target(target: Path, kinds: Sequence[str]) -> Path:
+    """This output path, with a number appended where files of that name are there already."""
     number, free = 1, target
-    while free.with_name(free.name + JSON_SUFFIX).exists():
+    while any(path.exists() for path in result_paths(free, kinds).values()):
         number += 1
         free = target.with_name(f"{target.name}_{number}")
     return free
 
 
-def check_overwriting(targets: Iterable[Path]) -> None:
-    """Raises UserError if STEM.json exists for a target and comes from somewhere else: -o beside the user's own data."""
+def check_overwriting(targets: Iterable[Path], kinds: Sequence[str]) -> None:
+    """Raises UserError where a result would replace a file that is none: -o may point among the user's own files."""
     for target in targets:
-        path = target.with_name(target.name + JSON_SUFFIX)
-        if path.exists() and not is_our_json(path):
-            raise UserError(f"{path}: exists and was not written by this program; choose another output folder with -o")
+        paths = result_paths(target, kinds)
+        existing = [path for path in paths.values() if path.exists()]
+        if existing and not is_our_json(paths["json"]):
+            raise UserError(f"{existing[0]}: exists and is no former result; choose another folder with -o")
 
 
 def is_former_result(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """How a script ends: every expected failure is one sentence on stderr and a non-zero exit code, never a traceback."""
 
 import argparse
+import io
 import sys
 from collections.abc import Callable
 
@@ -27,7 +28,8 @@ def out_of_memory_message(error: Exception) -> str:
 def run_script(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     """The exit code of main(args): what main returns, 1 after an error of the user's, 130 after Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a file name that the terminal cannot show must not end the run
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not end the run
     try:
         return main(args)
     except KeyboardInterrupt:

@@ -12,13 +12,13 @@ import numpy as np
 
 from ..errors import PictureError, UserError
 from ..predict import DepthMap
+from . import drawing
 from .colour import Look, as_8bit, paint_depth
-from .display import provide_fonts
-from .drawing import BACKGROUND, FOREGROUND, GAP, LEGEND_HEIGHT, MARGIN, QUANTITIES
-from .drawing import draw_help, draw_legend, draw_text, fit_panels, resize
+from .display import ESCAPE, is_open, provide_fonts, read_key
 from .model import LoadedModel
 from .options import COLOUR_MAPS
 from .pictures import PictureFile, read_picture
+from .region import choose_region
 from .save import free_target, save_depth
 from .script import out_of_memory_message
 
@@ -28,9 +28,8 @@ SIZE_BAR, NEAR_BAR, FAR_BAR, PLANE_BAR = "Processing size (px)", "Near limit (%)
 WAIT_MS = 20
 SETTLE_SECONDS = 0.4  # a new processing size is computed when its trackbar has rested for this long
 LARGEST_SIZE = 4  # the trackbar's end, as a multiple of the release's size
-STATUS_HEIGHT, SMALLEST_WIDTH, SMALLEST_HEIGHT = 68, 640, 220
+STATUS_HEIGHT, SMALLEST_HEIGHT = 68, 220
 COMPUTING = "computing the depth ..."
-LONGEST_NAME = 44  # letters
 HELP = (
     ("c / x", "next / previous colour map"),
     ("r", "reverse the colours"),
@@ -43,7 +42,7 @@ HELP = (
 
 
 class DepthWindow:
-    """Shows pictures one at a time until it is closed. Depth is computed in a thread, so that the window never freezes."""
+    """Shows pictures one at a time until it is closed. Depth is computed in a thread, and the window never freezes."""
 
     def __init__(
         self,
@@ -56,11 +55,13 @@ class DepthWindow:
         save_kinds: Sequence[str],
     ):
         self.files, self.model, self.crop, self.save_kinds = list(files), model, crop, save_kinds
-        self.available_wh = (max(display_size, SMALLEST_WIDTH), max(round(0.6 * display_size), SMALLEST_HEIGHT))
+        self.available_wh = (max(display_size, drawing.SMALLEST_WIDTH), max(round(0.6 * display_size), SMALLEST_HEIGHT))
+        self.worker = ThreadPoolExecutor(max_workers=1)
         self.look = Look(colour_map=colour_map)
         self.index, self.unreadable = 0, 0
         self.regions: dict[PictureFile, tuple[int, int, int, int]] = {}  # chosen with --crop
         self.side_length = model.max_side_length  # what the trackbar asks for; None while nobody asked
+        self.working_side_length = self.side_length  # what to go back to when a size is too much
         self.bar_side, self.bar_moved_at = 0, None
         self.depth_map, self.facts, self.job = None, {}, None  # the prediction, how it was made, and the next one
         self.mouse, self.message, self.help = (-1, -1), "", False
@@ -69,7 +70,6 @@ class DepthWindow:
     def run(self) -> int:
         """Opens the window and returns when it is closed: 0, or 1 if pictures could not be read."""
         provide_fonts()
-        self.worker = ThreadPoolExecutor(max_workers=1)
         cv2.namedWindow(WINDOW, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
         largest = LARGEST_SIZE * self.model.dpt_imgproc.rule.side
         for name, value, top in ((SIZE_BAR, 0, largest), (NEAR_BAR, 100, 100), (FAR_BAR, 0, 100), (PLANE_BAR, 0, 100)):
@@ -77,11 +77,11 @@ class DepthWindow:
         cv2.setMouseCallback(WINDOW, self.move_mouse)
         try:
             self.open_picture(0)
-            while is_open():
+            while is_open(WINDOW):
                 self.follow_trackbars()
                 self.collect()
                 self.draw()
-                if not self.press(cv2.waitKey(WAIT_MS)):
+                if not self.press(read_key(WAIT_MS)):
                     break
         finally:
             cv2.destroyAllWindows()
@@ -90,39 +90,27 @@ class DepthWindow:
 
     def open_picture(self, step: int) -> None:
         """Goes on by so many pictures, round the list. Those that cannot be read are reported and left out."""
-        self.index = (self.index + step) % len(self.files)
-        file = self.files[self.index]
-        try:
-            image_bgr = read_picture(file.path)
-        except PictureError as error:
-            if len(self.files) == 1:
-                raise
-            print(f"Skipped: {error}", file=sys.stderr)
-            self.unreadable += 1
-            del self.files[self.index]
-            return self.open_picture(min(step, 0))
+        while True:
+            self.index = (self.index + step) % len(self.files)
+            file = self.files[self.index]
+            try:
+                image_bgr = read_picture(file.path)
+                break
+            except PictureError as error:
+                if len(self.files) == 1:
+                    raise
+                print(f"Skipped: {error}", file=sys.stderr)
+                self.unreadable += 1
+                del self.files[self.index]
+                step = min(step, 0)  # forwards, the next one has taken its place
         if self.crop:
             if file not in self.regions:
-                self.regions[file] = self.choose_region(image_bgr)
+                self.regions[file] = choose_region(WINDOW, image_bgr, self.available_wh)
+                cv2.setMouseCallback(WINDOW, self.move_mouse)
             x, y, width, height = self.regions[file]
             image_bgr = image_bgr[y : y + height, x : x + width]
         self.image_bgr, self.depth_map = image_bgr, None
-        cv2.setWindowTitle(WINDOW, f"{file.path.name} - {WINDOW}")
         self.compute()
-
-    def choose_region(self, image_bgr: np.ndarray) -> tuple[int, int, int, int]:
-        """Asks for a rectangle: x, y, width, height in the picture's pixels; the whole picture if none is drawn."""
-        height, width = image_bgr.shape[:2]
-        scale = min(self.available_wh[0] / width, self.available_wh[1] / height)
-        shown = resize(as_8bit(image_bgr), max(round(scale * width), 1), max(round(scale * height), 1))
-        title = "Draw a rectangle, then press Enter (Esc: the whole picture)"
-        x, y, w, h = cv2.selectROI(title, shown, showCrosshair=False, printNotice=False)
-        cv2.destroyWindow(title)
-        (left, right), (top, bottom) = (
-            (start * true // seen, -(-end * true // seen))  # outwards to whole pixels
-            for start, end, true, seen in ((x, x + w, width, shown.shape[1]), (y, y + h, height, shown.shape[0]))
-        )
-        return (left, top, right - left, bottom - top) if w and h else (0, 0, width, height)
 
     def compute(self) -> None:
         """Starts the prediction of this picture at the chosen size; `collect` takes its result."""
@@ -143,11 +131,10 @@ class DepthWindow:
         job, self.job = self.job, None
         try:
             self.depth_map, self.facts = job.result()
-            self.message = ""
-        except UserError as error:
-            self.message = str(error)
+            self.message, self.working_side_length = "", self.side_length
         except Exception as error:
-            self.message = out_of_memory_message(error)
+            self.message = str(error) if isinstance(error, UserError) else out_of_memory_message(error)
+            self.side_length = self.working_side_length
         self.version += 1
         if self.depth_map is not None and self.bar_moved_at is None:  # show the size that it became
             cv2.setTrackbarPos(SIZE_BAR, WINDOW, max(self.facts["network_size"].values()))
@@ -169,23 +156,22 @@ class DepthWindow:
         """OpenCV's mouse callback."""
         self.mouse = (x, y)
 
-    def press(self, key: int) -> bool:
-        """Does what a key asks for (waitKey's code, -1 for none); False to quit."""
-        letter = chr(key & 0xFF).lower() if key >= 0 else ""
-        if letter in ("c", "x"):
-            place = COLOUR_MAPS.index(self.look.colour_map) + (1 if letter == "c" else -1)
+    def press(self, key: str) -> bool:
+        """Does what a key asks for; False to quit."""
+        if key and key in "cx":
+            place = COLOUR_MAPS.index(self.look.colour_map) + (1 if key == "c" else -1)
             self.look = replace(self.look, colour_map=COLOUR_MAPS[place % len(COLOUR_MAPS)])
-        elif letter == "r":
+        elif key == "r":
             self.look = replace(self.look, reverse=not self.look.reverse)
-        elif letter == "e":
+        elif key == "e":
             self.look = replace(self.look, equalise=not self.look.equalise)
-        elif letter in ("n", "p"):
-            self.open_picture(1 if letter == "n" else -1)
-        elif letter == "s":
+        elif key and key in "np" and len(self.files) > 1:
+            self.open_picture(1 if key == "n" else -1)
+        elif key == "s":
             self.save()
-        elif letter == "h":
+        elif key == "h":
             self.help = not self.help
-        return letter not in ("q", "\x1b")
+        return key not in ("q", ESCAPE)
 
     def save(self) -> None:
         """Writes the files of --save for the picture as it is shown, never over older ones."""
@@ -193,7 +179,7 @@ class DepthWindow:
             self.message = "nothing to save yet"
             return
         file = self.files[self.index]
-        target = free_target(SAVE_FOLDER / file.relative.with_name(file.relative.stem))
+        target = free_target(SAVE_FOLDER / file.relative.with_name(file.relative.stem), self.save_kinds)
         facts = {"picture": file.relative.as_posix(), "region": self.regions.get(file), **self.facts}
         try:
             save_depth(self.depth_map, self.image_bgr, target, kinds=self.save_kinds, look=self.look, facts=facts)
@@ -213,45 +199,43 @@ class DepthWindow:
         canvas = self.canvas.copy()
         lines = [self.title_text(), self.value_text(canvas), self.message or "h: help"]
         for number, line in enumerate(lines):
-            draw_text(canvas, line, (MARGIN, canvas.shape[0] - STATUS_HEIGHT + 14 + 21 * number))
+            drawing.draw_text(canvas, line, (drawing.MARGIN, canvas.shape[0] - STATUS_HEIGHT + 14 + 21 * number))
         if self.help:
-            draw_help(canvas, HELP)
+            drawing.draw_help(canvas, HELP)
         cv2.imshow(WINDOW, canvas)
 
     def title_text(self) -> str:
         """Which picture this is, and what was made of it."""
-        name, (height, width) = self.files[self.index].path.name, self.image_bgr.shape[:2]
-        if len(name) > LONGEST_NAME:
-            name = f"{name[: LONGEST_NAME // 2]}...{name[-LONGEST_NAME // 2 :]}"
-        text = f"{self.index + 1} of {len(self.files)}: {name}, {width} x {height}"
+        height, width = self.image_bgr.shape[:2]
+        text = f"{self.index + 1} of {len(self.files)},  {width} x {height}"
         if self.depth_map is not None:
             size = self.facts["network_size"]
-            text += f", network {size['width']} x {size['height']}"
-        return text
+            text += f" (network {size['width']} x {size['height']})"
+        return f"{text},  {self.files[self.index].path.name}"  # last, because it may be long
 
     def paint(self) -> np.ndarray:
-        """The canvas without what follows the mouse: both panels, the legend, and room for the two lines of text."""
-        panel_w, panel_h, stacked = fit_panels(*self.image_bgr.shape[:2], self.available_wh)
-        step_x, step_y = (0, panel_h + GAP) if stacked else (panel_w + GAP, 0)
-        canvas_w, panels_h = max(panel_w + step_x, SMALLEST_WIDTH), max(panel_h + step_y, SMALLEST_HEIGHT)
+        """The canvas without what follows the mouse: both panels, the legend, and room for the lines of text."""
+        panel_w, panel_h, stacked = drawing.fit_panels(*self.image_bgr.shape[:2], self.available_wh)
+        step_x, step_y = (0, panel_h + drawing.GAP) if stacked else (panel_w + drawing.GAP, 0)
+        canvas_w, panels_h = max(panel_w + step_x, drawing.SMALLEST_WIDTH), max(panel_h + step_y, SMALLEST_HEIGHT)
         left, top = (canvas_w - panel_w - step_x) // 2, (panels_h - panel_h - step_y) // 2
         self.panels = [(left, top, panel_w, panel_h), (left + step_x, top + step_y, panel_w, panel_h)]
-        canvas = np.full((panels_h + LEGEND_HEIGHT + STATUS_HEIGHT, canvas_w, 3), BACKGROUND, np.uint8)
+        canvas = np.full((panels_h + drawing.LEGEND_HEIGHT + STATUS_HEIGHT, canvas_w, 3), drawing.BACKGROUND, np.uint8)
 
-        pictures = [resize(as_8bit(self.image_bgr), panel_w, panel_h)]
+        pictures = [drawing.resize(as_8bit(self.image_bgr), panel_w, panel_h)]
         if self.depth_map is not None:
-            depth = resize(self.depth_map.depth, panel_w, panel_h)
+            depth = drawing.resize(self.depth_map.depth, panel_w, panel_h)
             colours, palette = paint_depth(depth, self.look, nearest_is_largest=self.depth_map.nearest_is_largest)
             pictures.append(colours)
-            label = f"{QUANTITIES[self.depth_map.quantity][0]}   [{self.look.colour_map}]"
+            label = f"{drawing.QUANTITIES[self.depth_map.quantity][0]}   [{self.look.colour_map}]"
             if self.look.plane_percent:
                 label = f"{self.look.plane_percent}% of the plane taken away from: {label}"
-            canvas[panels_h : panels_h + LEGEND_HEIGHT] = draw_legend(palette, canvas_w, label)
+            canvas[panels_h : panels_h + drawing.LEGEND_HEIGHT] = drawing.draw_legend(palette, canvas_w, label)
         for (x, y, _, _), picture in zip(self.panels, pictures, strict=False):
             canvas[y : y + panel_h, x : x + panel_w] = picture
         if self.depth_map is None and self.job is not None:
             x, y, _, _ = self.panels[1]
-            draw_text(canvas, COMPUTING, (x + panel_w / 2, y + panel_h / 2), anchor=0.5)
+            drawing.draw_text(canvas, COMPUTING, (x + panel_w / 2, y + panel_h / 2), anchor=0.5)
         return canvas
 
     def value_text(self, canvas: np.ndarray) -> str:
@@ -262,15 +246,7 @@ class DepthWindow:
                 rows, columns = self.depth_map.depth.shape
                 row, column = down * rows // height, right * columns // width
                 for panel_x, panel_y, _, _ in self.panels:
-                    cv2.circle(canvas, (panel_x + right, panel_y + down), 5, FOREGROUND, 1, cv2.LINE_AA)
-                _, unit = QUANTITIES[self.depth_map.quantity]
+                    cv2.circle(canvas, (panel_x + right, panel_y + down), 5, drawing.FOREGROUND, 1, cv2.LINE_AA)
+                _, unit = drawing.QUANTITIES[self.depth_map.quantity]
                 return f"at {column}, {row}: {self.depth_map.depth[row, column]:.4g}{unit}"
         return ""
-
-
-def is_open() -> bool:
-    """Whether the window is still there; its close button may have been pressed."""
-    try:
-        return cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE) >= 1
-    except cv2.error:  # Qt ends itself with its last window, and then complains
-        return False

@@ -3,7 +3,7 @@
 Shapes: B batch, h w patch grid, N = h * w patch tokens, C features, A attention heads, R offsets in a table.
 
 Paper: "BEiT: BERT pre-training of image transformers"; the releases are MiDaS 3.1's. How one table serves all pairs of
-patches is worked through in relative.py.
+patches is worked through at `offset_index_with_class`.
 """
 
 from collections.abc import Sequence
@@ -12,22 +12,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import TransformerBlock, WeightCache, check_taps
-from .relative import look_up, offset_index, remember_by_size, resize_offset_table
+from .layers import TransformerBlock, check_taps
+from .relative import BiasCache, look_up, offset_index, remember_by_size, resize_offset_table
 
 NUM_CLASS_OFFSETS = 3  # class token to patch, patch to class token, class token to itself
 
 
-@remember_by_size
+@remember_by_size(1)  # as large as one head's bias
 def offset_index_with_class(grid_hw: tuple[int, int], device: torch.device | None = None) -> Tensor:
-    """`offset_index` with a class token in front: (1 + N) x (1 + N). Its three kinds of pairs come last in the table.
+    """Which entry of a block's table each pair (query, key) of tokens reads: (1 + N) x (1 + N), the class token first.
 
-    On a 1 x 2 grid there are 3 offsets (0 to 2) between patches, so the three extra entries are 3, 4 and 5:
+    On a 2 x 3 grid the patches are the tokens 1 to 6, row by row:
 
-    >>> offset_index_with_class((1, 2))
-    tensor([[5, 3, 3],
-            [4, 1, 0],
-            [4, 2, 1]])
+        1 2 3
+        4 5 6
+
+    Two patches are between -1 and 1 rows and -2 and 2 columns apart: 3 x 5 = 15 offsets, so 15 numbers per head serve all 36
+    pairs of patches. The offset (query - key) of dy rows and dx columns has the number (dy + 1) * 5 + (dx + 2): it is
+    1 * 5 + 2 = 7 from a patch to itself, and 2 * 5 + 4 = 14 from patch 6 to patch 1. The pairs with the class token come
+    last in the table: 15 from it to any patch, 16 from any patch to it, 17 from it to itself.
+
+    >>> offset_index_with_class((2, 3))
+    tensor([[17, 15, 15, 15, 15, 15, 15],
+            [16,  7,  6,  5,  2,  1,  0],
+            [16,  8,  7,  6,  3,  2,  1],
+            [16,  9,  8,  7,  4,  3,  2],
+            [16, 12, 11, 10,  7,  6,  5],
+            [16, 13, 12, 11,  8,  7,  6],
+            [16, 14, 13, 12,  9,  8,  7]])
     """
     rows, columns = grid_hw
     first_extra = (2 * rows - 1) * (2 * columns - 1)
@@ -39,18 +51,13 @@ def offset_index_with_class(grid_hw: tuple[int, int], device: torch.device | Non
 
 
 class RelativePositionBias(nn.Module):
-    """One block's table of biases, and the full bias that it stands for on a given patch grid.
-
-    The full bias is large: (1 + N)^2 numbers for each head. With `keep_full_bias` it is remembered for the last grid size;
-    without, only the resized table is (thousands of times smaller), and the look-up is done anew at each call.
-    """
+    """One block's table of biases, and the full bias that it stands for on a given patch grid."""
 
     def __init__(self, *, heads: int, table_side: int):
         super().__init__()
         self.table_hw = (table_side, table_side)
         self.table = nn.Parameter(torch.zeros((2 * table_side - 1) ** 2 + NUM_CLASS_OFFSETS, heads))
-        self.keep_full_bias = True
-        self.cache = WeightCache(max_entries=1)
+        self.cache = BiasCache()
 
     def resized_table(self, grid_hw: tuple[int, int]) -> Tensor:
         """The table for this grid, R x A. As in MiDaS 3.1, patch offsets are resized bilinearly, the others kept."""
@@ -59,13 +66,12 @@ class RelativePositionBias(nn.Module):
 
     def forward(self, grid_hw: tuple[int, int]) -> Tensor:
         """The bias for each head and pair of tokens: A x (1 + N) x (1 + N)."""
-        index = offset_index_with_class(grid_hw, self.table.device)
-        if self.keep_full_bias:
-            return self.cache(
-                lambda: look_up(self.resized_table(grid_hw), index), weights=[self.table], key=("bias", grid_hw)
-            )
-        table = self.cache(lambda: self.resized_table(grid_hw), weights=[self.table], key=("table", grid_hw))
-        return look_up(table, index)
+        return self.cache(
+            lambda: self.resized_table(grid_hw),
+            lambda table: look_up(table, offset_index_with_class(grid_hw, table.device)),
+            weights=[self.table],
+            key=grid_hw,
+        )
 
 
 class BEiTEncoder(nn.Module):

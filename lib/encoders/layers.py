@@ -4,12 +4,20 @@ Shapes: B batch, H W picture, P patch side, N patch tokens (one per patch, row b
 included), C features of a token, A attention heads, D = C / A features of a head.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def check_picture(image_rgb: Tensor, multiple: int) -> None:
+    """Raises ValueError unless this is B x 3 x H x W, and H and W are multiples of this many pixels."""
+    if image_rgb.dim() != 4 or image_rgb.shape[1] != 3:
+        raise ValueError(f"expected picture tensors of shape B x 3 x H x W, got {tuple(image_rgb.shape)}")
+    height, width = image_rgb.shape[-2:]
+    if height % multiple or width % multiple or not height or not width:
+        raise ValueError(f"the picture tensor is {height} x {width}, but both sides must be multiples of {multiple}")
 
 
 class PatchEmbed(nn.Module):
@@ -30,13 +38,7 @@ class PatchEmbed(nn.Module):
 
         Raises ValueError for tensors of another shape, and when H or W is not a multiple of the patch size.
         """
-        if image_rgb.dim() != 4 or image_rgb.shape[1] != 3:
-            raise ValueError(f"expected picture tensors of shape B x 3 x H x W, got {tuple(image_rgb.shape)}")
-        height, width = image_rgb.shape[-2:]
-        if height % self.patch_size or width % self.patch_size or not height or not width:
-            raise ValueError(
-                f"the picture tensor is {height} x {width}, but both sides must be multiples of {self.patch_size}"
-            )
+        check_picture(image_rgb, self.patch_size)
         patches = self.projection(image_rgb)  # B 3 H W -> B C H/P W/P
         grid_hw = (patches.shape[-2], patches.shape[-1])
         return self.norm(patches.flatten(2).transpose(1, 2)), grid_hw  # B C H/P W/P -> B N C
@@ -72,7 +74,7 @@ class Attention(nn.Module):
 
     def __init__(self, *, features: int, heads: int):
         super().__init__()
-        if features % heads:
+        if heads < 1 or features % heads:
             raise ValueError(f"{features} features cannot be split over {heads} attention heads")
         self.heads = heads
         self.fused = True
@@ -155,14 +157,23 @@ class TransformerBlock(nn.Module):
         return tokens + self.scale_2(self.feed_forward(self.norm_2(tokens)))
 
 
+COMPARED_DEVICES = ("cpu",)  # where looking at the weights' values does not make anybody wait
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was changed in place; tensors made in inference mode do not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
 class WeightCache(nn.Module):
     """Remembers what a pure function computed from some weights, and never serves a stale result.
 
     Position encodings depend on the weights and the size of the patch grid alone, so for a video or a folder of equal
     pictures they need computing once. A result is served again only if the key is the same and the weights are the same
-    tensors with the same version (every in-place change that PyTorch tracks raises it). On the CPU the weights' values
-    are compared too, because writes through `tensor.data` leave no version; elsewhere comparing would make the
-    device wait, so after such a write call `clear()`, or `train()`/`eval()`/`to()`, which clear as well.
+    tensors with the same version (every in-place change that PyTorch tracks raises it), and nobody wrote into the
+    result. On the CPU the weights' values are compared too, because writes through `tensor.data` leave no version;
+    elsewhere comparing would make the device wait, so after such a write call `clear()`, or `train()`/`eval()`/`to()`,
+    which clear as well.
 
     Steps aside (computes, stores nothing) when switched off, while gradients are being recorded, and while PyTorch
     traces or compiles the model. Holds at most `max_entries` results, dropping the one used longest ago. It is a module
@@ -173,36 +184,47 @@ class WeightCache(nn.Module):
         super().__init__()
         self.enabled = True
         self.max_entries = max_entries
-        self._entries: OrderedDict[Hashable, tuple[list, list[Tensor], Tensor]] = OrderedDict()
+        # oldest first; a plain dict, each of whose operations is atomic: threads may share a model
+        self._entries: dict[Hashable, tuple[list, list[Tensor], Tensor, int]] = {}
 
     def forward(self, compute: Callable[[], Tensor], *, weights: Sequence[Tensor], key: Hashable) -> Tensor:
         """compute(), or what it returned last time for this `key` and these `weights`."""
         if not self._may_cache(weights):
             return compute()
         device_type = weights[0].device.type
+        compares_values = device_type in COMPARED_DEVICES
         if torch.is_autocast_enabled(device_type):  # another precision: other numbers
             key = (key, torch.get_autocast_dtype(device_type))
-        fingerprints = [(w.data_ptr(), w._version, w.shape, w.dtype, w.device) for w in weights]
+        try:
+            fingerprints = [(w.data_ptr(), w._version, w.shape, w.dtype, w.device) for w in weights]
+        except RuntimeError:  # weights without storage of their own: inside torch.vmap
+            return compute()
         entry = self._entries.pop(key, None)
         if entry is not None:
-            old_fingerprints, old_weights, result = entry
-            is_same = fingerprints == old_fingerprints
-            if is_same and (device_type != "cpu" or all(map(torch.equal, weights, old_weights))):
+            old_fingerprints, old_weights, result, old_version = entry
+            is_same = fingerprints == old_fingerprints and _version(result) == old_version
+            if is_same and (not compares_values or all(map(torch.equal, weights, old_weights))):
                 self._entries[key] = entry  # back in, as the newest
                 return result
             self.clear()  # the weights changed: every other entry is stale too
-        result = compute()
         # The copies are what the comparison above needs; elsewhere holding on to the storage itself keeps its address
-        # from being given to other weights, which would make the fingerprint ambiguous.
-        kept = [w.detach().clone() if device_type == "cpu" else w.detach() for w in weights]
-        self._entries[key] = (fingerprints, kept, result)
+        # from being given to other weights, which would make the fingerprint ambiguous. Copied before computing: if
+        # another thread writes meanwhile, the result does not match the copies, and is never served.
+        kept = [w.detach().clone() if compares_values else w.detach() for w in weights]
+        result = compute()
+        self._entries[key] = (fingerprints, kept, result, _version(result))
         for oldest in list(self._entries)[: -self.max_entries]:
-            self._entries.pop(oldest, None)  # another thread may have been quicker
+            self._entries.pop(oldest, None)
         return result
 
     def clear(self) -> None:
         """Forget everything."""
         self._entries.clear()
+
+    def num_bytes(self) -> int:
+        """Memory of the results that are held, without the small copies of the weights they were computed from."""
+        results = [result for _, _, result, _ in list(self._entries.values())]
+        return sum(result.untyped_storage().nbytes() for result in results)
 
     def __len__(self) -> int:
         """How many results are held."""

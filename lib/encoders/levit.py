@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import attend, check_taps
+from .layers import attend, check_picture, check_taps
 
 KEY_FEATURES = 32
 
@@ -55,6 +55,7 @@ class LevitStem(nn.Module):
 
     def forward(self, image_rgb: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """B x 3 x H x W -> B x N x C tokens and their grid (H / 16, W / 16). ValueError unless H = W = image_size."""
+        check_picture(image_rgb, 1)
         if image_rgb.shape[-2:] != (self.image_size, self.image_size):
             raise ValueError(
                 f"the picture tensor is {image_rgb.shape[-2]} x {image_rgb.shape[-1]}, "

@@ -23,36 +23,41 @@ tensor([[ 7,  6,  5,  2,  1,  0],
 Along every diagonal of a block the same number returns: the same offset means the same bias, wherever the pair is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache, wraps
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from .layers import WeightCache
 
 
-def remember_by_size(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Remember the last eight results of a function of sizes and a device: index tables and masks.
+def remember_by_size(max_entries: int) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Decorator: remember the last results of a function of a size and a device, such as an index table.
 
-    They hold ordinary tensors even when they are first needed inside `torch.inference_mode()`, so that training may use them
+    They are ordinary tensors even when they are first needed inside `torch.inference_mode()`, so that training may use them
     later. While PyTorch compiles or exports, nothing is remembered: its placeholder tensors must not stay here.
     """
 
-    @lru_cache(maxsize=8)
-    def remembered(*arguments) -> Tensor:
-        with torch.inference_mode(False):
-            return function(*arguments)
+    def decorate(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        @lru_cache(max_entries)
+        def remembered(*arguments) -> Tensor:
+            with torch.inference_mode(False):
+                return function(*arguments)
 
-    @wraps(function)
-    def wrapper(*arguments) -> Tensor:
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return function(*arguments)
-        return remembered(*arguments)
+        @wraps(function)
+        def wrapper(*arguments) -> Tensor:
+            if torch.compiler.is_compiling() or torch.jit.is_tracing():
+                return function(*arguments)
+            return remembered(*arguments)
 
-    return wrapper
+        wrapper.remembered = remembered  # for its size, and to empty it
+        return wrapper
+
+    return decorate
 
 
-@remember_by_size
 def offset_index(grid_hw: tuple[int, int], device: torch.device | None = None) -> Tensor:
     """For each pair (query, key) of a grid's tokens, the number of their offset in a table: T x T, T = h * w."""
     rows, columns = grid_hw
@@ -87,3 +92,29 @@ def look_up(table: Tensor, index: Tensor) -> Tensor:
         index = F.pad(index, (0, -index.shape[1] % 16))  # T T -> T T+
         return table.T[:, index][..., : index.shape[0]]  # R A -> A T T
     return table.T[:, index]  # R A -> A T T
+
+
+class BiasCache(nn.Module):
+    """Remembers a bias that is made in two steps: a small table, and the full bias that is looked up in it.
+
+    The full bias is large: one number for every head and pair of tokens. With `keep_full_bias` it is remembered for the
+    last grid size; without, only the table is (more than a hundred times smaller), and the look-up is done at each call.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.keep_full_bias = True
+        self.cache = WeightCache(max_entries=1)
+
+    def forward(
+        self,
+        make_table: Callable[[], Tensor],
+        spread: Callable[[Tensor], Tensor],
+        *,
+        weights: Sequence[Tensor],
+        key: Hashable,
+    ) -> Tensor:
+        """spread(make_table()). weights: what the table depends on; key: everything else that the bias depends on."""
+        if self.keep_full_bias:
+            return self.cache(lambda: spread(make_table()), weights=weights, key=("bias", key))
+        return spread(self.cache(make_table, weights=weights, key=("table", key)))

@@ -4,8 +4,16 @@ Shapes: B batch, h w the stage's token grid, C features, A attention heads, W wi
 D = C / A features of a head.
 
 Papers: "Swin transformer: hierarchical vision transformer using shifted windows", "Swin transformer V2: scaling up capacity
-and resolution"; the releases are MiDaS 3.1's. How one table of offsets serves all pairs of a window is worked through
-in relative.py.
+and resolution"; the releases are MiDaS 3.1's.
+
+Positions, on a window of 2 x 3 tokens, numbered row by row:
+
+    0 1 2
+    3 4 5
+
+Two of them are between -1 and 1 rows and -2 and 2 columns apart: 3 x 5 = 15 offsets, so a table of 15 numbers per head serves
+all 36 pairs (query, key) of every window. The offset of dy rows and dx columns stands at place (dy + 1) * 5 + (dx + 2): from
+token 5 to token 0, 1 row and 2 columns, at 14, the last. Swin learns the table; SwinV2 computes it (`log_offsets`).
 
 Sizes other than the training's. The number of windows along each side stays what it was in training, and the window's size
 follows from the grid: 256 x 256 pixels with 16 x 16 tokens in a window become 320 x 384 with 20 x 24. Positions inside a
@@ -20,11 +28,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import FeedForward, WeightCache, attend
-from .relative import look_up, offset_index, remember_by_size, resize_offset_table
+from .layers import FeedForward, attend
+from .relative import BiasCache, look_up, offset_index, remember_by_size, resize_offset_table
 
 LARGEST_LOGIT_SCALE = math.log(100)  # SwinV2's bound on the learned temperature of its cosine attention
 MASKED = -100.0  # what the releases add to forbidden pairs: after the softmax, nothing remains
+
+window_index = remember_by_size(4)(offset_index)  # the stages of a model have few different windows
 
 
 def split_windows(grid: Tensor, windows_hw: tuple[int, int]) -> Tensor:
@@ -42,7 +52,6 @@ def join_windows(windows: Tensor, windows_hw: tuple[int, int], grid_hw: tuple[in
     return windows.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # -> B h w C
 
 
-@remember_by_size
 def shift_mask(
     grid_hw: tuple[int, int], windows_hw: tuple[int, int], shift_hw: tuple[int, int], device: torch.device | None = None
 ) -> Tensor:
@@ -65,12 +74,39 @@ def shift_mask(
     return (regions[:, :, None] != regions[:, None, :]) * MASKED  # W T -> W T T
 
 
-class ContinuousPositionBias(nn.Module):
-    """SwinV2: a small network gives the bias for any offset (V2 paper, section 3.3, equations 3 and 4).
+def log_offsets(
+    window_hw: tuple[int, int], *, window: int, coordinate_window: int, device: torch.device | None = None
+) -> Tensor:
+    """Every offset in a window on a logarithmic scale, R x 2: rows first, in the order of the table (V2 paper, equation 4).
 
-    Offsets go in on a logarithmic scale, so that larger windows than those of the training need little extrapolation:
-    offset / (coordinate_window - 1) * 8, then sign(x) * log2(1 + |x|) / log2(8). coordinate_window is the window of the
-    *pre-training*, which no weight shape reveals; window is the one of the last training.
+    On this scale larger windows than those of the training need little extrapolation. x = offset / (coordinate_window - 1) * 8,
+    then sign(x) * log2(1 + |x|) / log2(8). coordinate_window is the window of the *pre-training*, which no weight shape
+    reveals; window is the one of the last training. At another size than that, offsets are stretched first, so that
+    the outermost stay the outermost.
+
+    A window of 2 x 3 tokens where all training had 3 x 3: the columns' -2 to 2 become x = -8, -4, 0, 4, 8, and log2(9) / 3 is
+    1.06. The rows' -1 to 1 are stretched to -2, 0, 2, which gives -8, 0, 8:
+
+    >>> log_offsets((2, 3), window=3, coordinate_window=3)[:5]  # of the 15; the next five have 0 in front, then 1.06
+    tensor([[-1.0566, -1.0566],
+            [-1.0566, -0.7740],
+            [-1.0566,  0.0000],
+            [-1.0566,  0.7740],
+            [-1.0566,  1.0566]])
+    """
+    sides = []
+    for side in window_hw:
+        offsets = torch.arange(1 - side, side, dtype=torch.float32, device=device)
+        stretch = (window - 1) / max(side - 1, 1)  # 1 at the training size
+        sides.append(offsets * stretch / max(coordinate_window - 1, 1) * 8)
+    pairs = torch.stack(torch.meshgrid(*sides, indexing="ij"), dim=-1).flatten(0, 1)  # R 2
+    return pairs.sign() * torch.log2(1 + pairs.abs()) / math.log2(8)
+
+
+class ContinuousPositionBias(nn.Module):
+    """SwinV2: a small network gives the bias for any offset (V2 paper, section 3.3, equation 3).
+
+    window, coordinate_window: see `log_offsets`.
     """
 
     def __init__(self, *, heads: int, window: int, coordinate_window: int):
@@ -81,20 +117,16 @@ class ContinuousPositionBias(nn.Module):
         self.contract = nn.Linear(512, heads, bias=False)
 
     def forward(self, window_hw: tuple[int, int]) -> Tensor:
-        """The bias for each head and pair of a window's tokens: A x T x T, between 0 and 16."""
+        """The bias for each offset in a window and each head: R x A, between 0 and 16."""
         weight = self.expand.weight
-        coordinates = []
-        for side in window_hw:
-            offsets = torch.arange(1 - side, side, dtype=torch.float32, device=weight.device)
-            stretch = (self.window - 1) / max(side - 1, 1)  # 1 at the training size
-            coordinates.append(offsets * stretch / max(self.coordinate_window - 1, 1) * 8)
-        pairs = torch.stack(torch.meshgrid(*coordinates, indexing="ij"), dim=-1).flatten(0, 1)  # R 2
-        log_pairs = pairs.sign() * torch.log2(1 + pairs.abs()) / math.log2(8)
-        table = self.contract(F.relu(self.expand(log_pairs.to(weight.dtype))))  # R 2 -> R A
-        return look_up(16 * torch.sigmoid(table), offset_index(window_hw, weight.device))
+        offsets = log_offsets(
+            window_hw, window=self.window, coordinate_window=self.coordinate_window, device=weight.device
+        )
+        table = self.contract(F.relu(self.expand(offsets.to(weight.dtype))))  # R 2 -> R A
+        return 16 * torch.sigmoid(table)
 
     def weights(self) -> list[Tensor]:
-        """What the bias depends on."""
+        """What the table depends on."""
         return [self.expand.weight, self.expand.bias, self.contract.weight]
 
 
@@ -107,12 +139,11 @@ class TablePositionBias(nn.Module):
         self.table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
 
     def forward(self, window_hw: tuple[int, int]) -> Tensor:
-        """The bias for each head and pair of a window's tokens: A x T x T."""
-        table = resize_offset_table(self.table, self.window_hw, window_hw)
-        return look_up(table, offset_index(window_hw, self.table.device))
+        """The bias for each offset in a window and each head: R x A."""
+        return resize_offset_table(self.table, self.window_hw, window_hw)
 
     def weights(self) -> list[Tensor]:
-        """What the bias depends on."""
+        """What the table depends on."""
         return [self.table]
 
 
@@ -124,12 +155,14 @@ class WindowAttention(nn.Module):
 
     def __init__(self, *, features: int, heads: int, window: int, coordinate_window: int | None):
         super().__init__()
+        if heads < 1 or features % heads:
+            raise ValueError(f"{features} features cannot be split over {heads} attention heads")
         self.heads = heads
         self.fused = True
         self.is_cosine = coordinate_window is not None
         self.qkv = nn.Linear(features, 3 * features)
         self.project = nn.Linear(features, features)
-        self.cache = WeightCache(max_entries=1)
+        self.cache = BiasCache()
         if self.is_cosine:
             self.logit_scale = nn.Parameter(torch.zeros(heads, 1, 1))
             self.bias = ContinuousPositionBias(heads=heads, window=window, coordinate_window=coordinate_window)
@@ -138,15 +171,17 @@ class WindowAttention(nn.Module):
 
     def full_bias(self, grid_hw: tuple[int, int], windows_hw: tuple[int, int], shift_hw: tuple[int, int]) -> Tensor:
         """Position bias plus, for shifted windows, the mask: 1 x A x T x T or W x A x T x T."""
+        window_hw = (grid_hw[0] // windows_hw[0], grid_hw[1] // windows_hw[1])
 
-        def compute() -> Tensor:
-            bias = self.bias((grid_hw[0] // windows_hw[0], grid_hw[1] // windows_hw[1]))[None]  # 1 A T T
+        def spread(table: Tensor) -> Tensor:
+            bias = look_up(table, window_index(window_hw, table.device))[None]  # R A -> 1 A T T
             if shift_hw == (0, 0):
                 return bias
             mask = shift_mask(grid_hw, windows_hw, shift_hw, bias.device)
             return bias + mask[:, None].to(bias.dtype)  # W A T T
 
-        return self.cache(compute, weights=self.bias.weights(), key=(grid_hw, windows_hw, shift_hw))
+        key = (grid_hw, windows_hw, shift_hw)
+        return self.cache(lambda: self.bias(window_hw), spread, weights=self.bias.weights(), key=key)
 
     def forward(self, windows: Tensor, bias: Tensor) -> Tensor:
         """B x W x T x C -> the same shape. bias: as `full_bias` gives it."""
@@ -170,16 +205,24 @@ class SwinBlock(nn.Module):
     """Window attention and a feed-forward network. Swin normalises before each of them, SwinV2 afterwards (section 3.2)."""
 
     def __init__(
-        self, *, features: int, heads: int, hidden: int, window: int, coordinate_window: int | None, is_shifted: bool
+        self,
+        *,
+        features: int,
+        heads: int,
+        hidden: int,
+        window: int,
+        coordinate_window: int | None,
+        is_shifted: bool,
+        norm_eps: float,
     ):
         super().__init__()
         self.is_shifted = is_shifted
         self.norms_after = coordinate_window is not None
-        self.norm_1 = nn.LayerNorm(features)
+        self.norm_1 = nn.LayerNorm(features, eps=norm_eps)
         self.attention = WindowAttention(
             features=features, heads=heads, window=window, coordinate_window=coordinate_window
         )
-        self.norm_2 = nn.LayerNorm(features)
+        self.norm_2 = nn.LayerNorm(features, eps=norm_eps)
         self.feed_forward = FeedForward(features=features, hidden=hidden)
 
     def attend_in_windows(self, grid: Tensor, windows_hw: tuple[int, int]) -> Tensor:
@@ -225,7 +268,8 @@ class SwinEncoder(nn.Module):
     """Four stages of blocks with a merging between them; the grid halves and the features double from stage to stage.
 
     depths, heads: blocks and attention heads of each stage. windows_per_side: windows along each side of the picture, per
-    stage; windows: their size in training. coordinate_windows: see ContinuousPositionBias; None makes it a Swin (V1).
+    stage; windows: their size in training. coordinate_windows: those of the pre-training, see `log_offsets`; None makes it a
+    Swin (V1). norm_eps: of the blocks.
     """
 
     def __init__(
@@ -238,9 +282,12 @@ class SwinEncoder(nn.Module):
         windows_per_side: Sequence[int],
         coordinate_windows: Sequence[int] | None,
         hidden_ratio: int = 4,
+        norm_eps: float = 1e-5,
     ):
         super().__init__()
         self.windows_per_side = tuple(windows_per_side)
+        # Every stage's grid must divide into its windows, and into halves for the next stage.
+        self.grid_multiple = math.lcm(2 ** (len(depths) - 1), *(n * 2**stage for stage, n in enumerate(windows_per_side)))
         self.num_stages = len(depths)
         self.stages = nn.ModuleList()
         self.merges = nn.ModuleList()
@@ -254,6 +301,7 @@ class SwinEncoder(nn.Module):
                     window=windows[stage],
                     coordinate_window=coordinate_windows[stage] if coordinate_windows else None,
                     is_shifted=number % 2 == 1,
+                    norm_eps=norm_eps,
                 )
                 for number in range(depth)
             ]
@@ -266,9 +314,10 @@ class SwinEncoder(nn.Module):
 
         Raises ValueError when a side of the grid does not divide into the windows of every stage.
         """
-        step = 2 ** (len(self.stages) - 1)
-        if grid_hw[0] % step or grid_hw[1] % step:
-            raise ValueError(f"a token grid of {grid_hw[0]} x {grid_hw[1]} must have sides that are multiples of {step}")
+        if any(side % self.grid_multiple for side in grid_hw):
+            raise ValueError(
+                f"the token grid is {grid_hw[0]} x {grid_hw[1]}, but both sides must be multiples of {self.grid_multiple}"
+            )
         grid = tokens.unflatten(1, grid_hw)  # B N C -> B h w C
         stages = []
         for number, blocks in enumerate(self.stages):

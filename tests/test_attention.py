@@ -1,0 +1,120 @@
+"""Both attentions compute the formula of the paper, and agree in a whole model."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lib.encoders.layers import Attention, attend
+from lib.make_dpt import make_dpt_from_state_dict
+from tests.conftest import SAME, difference, read_golden
+
+SHAPE = (2, 3, 5, 4)  # B A T D
+BIASES = {
+    "no bias": None,
+    "one for each head": (1, 3, 5, 5),
+    "without batch": (3, 5, 5),
+    "one for all heads": (1, 1, 5, 5),
+    "one for each picture": (2, 1, 5, 5),
+}
+
+
+def noise(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def attend_by_loops(query, key, value, bias, scale):
+    """Equation 1, one number at a time."""
+    batch, heads, tokens, features = SHAPE
+    bias = torch.zeros(()) if bias is None else bias
+    bias = bias.expand(batch, heads, tokens, tokens)
+    result = torch.zeros(SHAPE, dtype=torch.float64)
+    for b in range(batch):
+        for a in range(heads):
+            for i in range(tokens):
+                scores = [float(bias[b, a, i, j]) for j in range(tokens)]
+                for j in range(tokens):
+                    scores[j] += scale * sum(float(query[b, a, i, d] * key[b, a, j, d]) for d in range(features))
+                total = sum(math.exp(score) for score in scores)
+                for j in range(tokens):
+                    result[b, a, i] += math.exp(scores[j]) / total * value[b, a, j]
+    return result
+
+
+@pytest.mark.parametrize("scale", [None, 0.3], ids=["usual scale", "own scale"])
+@pytest.mark.parametrize("bias_shape", BIASES.values(), ids=BIASES.keys())
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "plain"])
+def test_attention_is_the_formula(fused, bias_shape, scale):
+    query, key, value = (3 * noise(*SHAPE, seed=seed) for seed in range(3))
+    bias = None if bias_shape is None else noise(*bias_shape, seed=3)
+    ours = attend(query, key, value, bias=bias, scale=scale, fused=fused)
+    expected = attend_by_loops(query, key, value, bias, SHAPE[-1] ** -0.5 if scale is None else scale)
+    assert torch.allclose(ours, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "plain"])
+def test_minus_infinity_masks(fused):
+    """A bias of minus infinity takes a token out, as if it were not there."""
+    query, key, value = (noise(*SHAPE, seed=seed) for seed in range(3))
+    bias = torch.zeros(5, 5, dtype=torch.float64)
+    bias[:, 3:] = float("-inf")
+    ours = attend(query, key, value, bias=bias, fused=fused)
+    assert torch.allclose(ours, attend(query, key[:, :, :3], value[:, :, :3], fused=fused), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("bias_shape", BIASES.values(), ids=BIASES.keys())
+def test_both_attentions_pass_on_the_same_gradients(bias_shape):
+    gradients = []
+    for fused in (True, False):
+        inputs = [noise(*SHAPE, seed=seed).requires_grad_() for seed in range(3)]
+        if bias_shape is not None:
+            inputs.append(noise(*bias_shape, seed=3).requires_grad_())
+        bias = inputs[3] if bias_shape is not None else None
+        attend(*inputs[:3], bias=bias, fused=fused).pow(3).sum().backward()
+        gradients.append([each.grad for each in inputs])
+    for ours, other in zip(*gradients, strict=True):
+        assert torch.allclose(ours, other, rtol=1e-9, atol=1e-9) and other.abs().max() > 0
+
+
+def test_heads_do_not_see_each_other():
+    """What one head is given changes its own share of the features alone."""
+    layer = Attention(features=8, heads=2).double()
+    layer.project = torch.nn.Identity()
+    tokens = noise(1, 5, 8, seed=0)
+    before = layer(tokens)
+    with torch.no_grad():
+        layer.qkv.weight[[0, 8, 16]] += 1.0  # the first feature of the first head's query, key and value
+    changed = (layer(tokens) - before).abs().amax(dim=(0, 1))
+    assert (changed[:4] > 0).all() and (changed[4:] == 0).all()
+
+
+@pytest.mark.parametrize("features, heads", [(10, 3), (8, 0), (8, -2)])
+def test_features_must_divide_over_the_heads(features, heads):
+    with pytest.raises((ValueError, ZeroDivisionError)):
+        Attention(features=features, heads=heads)
+
+
+def test_the_switch_reaches_every_attention(tiny_v2, monkeypatch):
+    golden = read_golden("tiny_depth_anything_v2", "70x126")
+    _, model, _ = make_dpt_from_state_dict(tiny_v2)
+    fused = model.inference(golden.image)
+    model.set_fused_attention(False)
+    calls = []
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *args, **options: calls.append(args))
+    plain = model.inference(golden.image)
+    assert calls == [] and difference(plain, fused) <= SAME
+    monkeypatch.undo()
+    model.set_fused_attention(True)
+    assert torch.equal(model.inference(golden.image), fused)
+
+
+@pytest.mark.parametrize("dtype, limit", [(torch.bfloat16, 0.05), (torch.float16, 0.01)], ids=str)
+def test_both_attentions_agree_in_half_precision(tiny_v2, dtype, limit):
+    image = read_golden("tiny_depth_anything_v2", "70x126").image
+    _, model, _ = make_dpt_from_state_dict(tiny_v2)
+    model.to(dtype)
+    fused = model.inference(image).float()
+    model.set_fused_attention(False)
+    plain = model.inference(image).float()
+    assert (fused - plain).abs().mean() <= limit * fused.std()
