@@ -5,7 +5,7 @@
     batch = render_scenes([0, 1, 2], 224, 224)     # batch.images_rgb, batch.depth, batch.cameras, batch.kinds
     for batch in stream(seed=0, batch_size=16, height=224, width=224, device="cuda"): ...
 
-    python experiments/procedural_scenes.py -o sheet.png --count 48           # a contact sheet: pictures over their depth
+    python experiments/procedural_scenes.py -o sheet.png --count 48           # a contact sheet, pictures over depth
     python experiments/procedural_scenes.py --fps --kinds room street         # how fast this machine renders
     python experiments/procedural_scenes.py --save scenes --count 100         # a folder of pictures with depth
     python experiments/procedural_scenes.py --video move.mp4 --seed 3 --kinds room
@@ -36,7 +36,7 @@ def __getattr__(name: str):
 
         return getattr(render, name)
     if name == "KINDS":
-        from experiments.scenes.open_layouts import KINDS
+        from experiments.scenes.kinds import KINDS
 
         return KINDS
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -45,18 +45,26 @@ def __getattr__(name: str):
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output_path", metavar="PNG", help="write a contact sheet")
-    parser.add_argument("--save", metavar="FOLDER", help="write pictures, 16-bit depth and meta.json, a folder per scene")
+    parser.add_argument(
+        "--save", metavar="FOLDER", help="write pictures, 16-bit depth and meta.json, a folder per scene"
+    )
     parser.add_argument("--sample", metavar="JPG", help="write one picture of the first seed, in good quality")
     parser.add_argument("--video", metavar="MP4", help="write a camera's move through the scene of the first seed")
     parser.add_argument("--fps", action="store_true", help="measure how many pictures a second are rendered")
     parser.add_argument("--count", type=positive_int, default=48, help="how many scenes (%(default)s)")
-    parser.add_argument("--size", type=positive_int, default=224, metavar="PIXELS", help="side of the pictures (%(default)s)")
+    parser.add_argument(
+        "--size", type=positive_int, default=224, metavar="PIXELS", help="side of the pictures (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the first scene; the others follow (%(default)s)")
-    parser.add_argument("--kinds", nargs="+", metavar="KIND", help="only these kinds of scenes; an unknown one lists all")
+    parser.add_argument(
+        "--kinds", nargs="+", metavar="KIND", help="only these kinds of scenes; an unknown one lists all"
+    )
     parser.add_argument("-d", "--device", default="cpu", help="where to render: cpu, cuda, ... (%(default)s)")
     parser.add_argument("--sample_size", type=positive_int, nargs=2, default=(960, 720), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--video_size", type=positive_int, nargs=2, default=(640, 360), metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument("--video_frames", type=positive_int, default=120, metavar="N", help="at 24 a second (%(default)s)")
+    parser.add_argument(
+        "--video_frames", type=positive_int, default=120, metavar="N", help="at 24 a second (%(default)s)"
+    )
     return parser.parse_args()
 
 
@@ -64,7 +72,9 @@ def main(args: argparse.Namespace) -> int:
     """Write what was asked for. Raises UserError with one sentence for everything that cannot be done."""
     targets = {"-o": args.output_path, "--sample": args.sample, "--video": args.video}
     if not (any(targets.values()) or args.save or args.fps):
-        raise UserError("nothing to do: pass -o sheet.png, --save FOLDER, --sample picture.jpg, --video move.mp4 or --fps")
+        raise UserError(
+            "nothing to do: pass -o sheet.png, --save FOLDER, --sample picture.jpg, --video move.mp4 or --fps"
+        )
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: expected a whole number, zero or above")
     for option, target in targets.items():
@@ -87,7 +97,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def check_kinds(kinds: list[str] | None) -> None:
-    from experiments.scenes.open_layouts import KINDS
+    from experiments.scenes.kinds import KINDS
 
     for kind in kinds or []:
         if kind not in KINDS:
@@ -131,7 +141,8 @@ def to_bgr(image_rgb):
 
 
 def depth_colours(depth):
-    """Metres, H x W tensor -> H x W x 3 uint8 array, BGR: inverse depth from its 2nd to its 98th percentile, near is bright."""
+    """Metres, H x W tensor -> H x W x 3 uint8 array, BGR: inverse depth from its 2nd to its 98th percentile, near is
+    bright."""
     import cv2
     import numpy as np
 
@@ -147,7 +158,10 @@ def write_sheet(args: argparse.Namespace) -> None:
 
     cells = []
     for batch in batches(args, args.count):
-        cells += [np.vstack([to_bgr(image), depth_colours(depth)]) for image, depth in zip(batch.images_rgb, batch.depth, strict=True)]
+        cells += [
+            np.vstack([to_bgr(image), depth_colours(depth)])
+            for image, depth in zip(batch.images_rgb, batch.depth, strict=True)
+        ]
     wide = min(len(cells), 12 if len(cells) > 24 else 8)
     cells += [np.zeros_like(cells[0])] * (-len(cells) % wide)
     write_image(args.output_path, np.vstack([np.hstack(cells[i : i + wide]) for i in range(0, len(cells), wide)]))
@@ -166,11 +180,14 @@ def save_pairs(args: argparse.Namespace) -> None:
             known = depth <= FARTHEST_SAVED
             scale = float(depth[known].max()) / 65535 if known.any() else 1.0
             write_image(folder / "image.png", to_bgr(batch.images_rgb[i]))
-            write_image(folder / "gt.png", np.where(known, np.rint(np.where(known, depth, 0.0) / scale), 0).astype(np.uint16))
+            write_image(
+                folder / "gt.png", np.where(known, np.rint(np.where(known, depth, 0.0) / scale), 0).astype(np.uint16)
+            )
             camera = {name: float(getattr(batch.cameras, name)[i]) for name in ("fx", "fy", "cx", "cy")}
             meta = {
-                "name": folder.name, "image": "image.png", "gt": "gt.png", "kind": "depth_m", "scale": scale, "invalid_value": 0,
-                "width": args.size, "height": args.size, "scene_type": kind, "seed": number, "intrinsics": camera,
+                "name": folder.name, "image": "image.png", "gt": "gt.png", "kind": "depth_m", "scale": scale,
+                "invalid_value": 0, "width": args.size, "height": args.size, "scene_type": kind, "seed": number,
+                "intrinsics": camera,
             }  # fmt: skip
             (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
             number += 1
@@ -181,12 +198,19 @@ def make_clean_scene(args: argparse.Namespace):
     """The scene of the first seed, seen by a good camera in clear air."""
     import dataclasses
 
-    from experiments.scenes.open_layouts import make_scene
+    from experiments.scenes.kinds import make_scene
 
     scene = make_scene(args.seed, tuple(args.kinds) if args.kinds else None)
     scene.fog = min(scene.fog, 0.003)
     scene.sensor = dataclasses.replace(
-        scene.sensor, noise=0.002, softness=0.0, aperture=0.0, quality=0.0, sharpening=0.3, saturation=1.05, brightness=0.48
+        scene.sensor,
+        noise=0.002,
+        softness=0.0,
+        aperture=0.0,
+        quality=0.0,
+        sharpening=0.3,
+        saturation=1.05,
+        brightness=0.48,
     )
     return scene
 
@@ -204,7 +228,8 @@ def write_sample(args: argparse.Namespace) -> None:
 
 
 def moving_cameras(camera, distance: float, frames: int) -> list:
-    """Cameras on a gentle arc around a point `distance` metres ahead, there and back, so that the video can be repeated."""
+    """Cameras on a gentle arc around a point `distance` metres ahead, there and back, so that the video can be
+    repeated."""
     import dataclasses
     import math
 
@@ -245,7 +270,8 @@ def write_video(args: argparse.Namespace) -> None:
 
 
 def open_video(path: str, width: int, height: int):
-    """A function that adds a BGR frame, and one that ends the file: H.264 with PyAV if that is installed, else OpenCV's MPEG-4."""
+    """A function that adds a BGR frame, and one that ends the file: H.264 with PyAV if that is installed, else
+    OpenCV's MPEG-4."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
         import av
@@ -254,7 +280,9 @@ def open_video(path: str, width: int, height: int):
 
         writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"mp4v"), 24, (width, height))
         if not writer.isOpened():
-            raise UserError(f"cannot write {path}: OpenCV opens no encoder for it here; pip install av brings one") from None
+            raise UserError(
+                f"cannot write {path}: OpenCV opens no encoder for it here; pip install av brings one"
+            ) from None
         return writer.write, writer.release
 
     container = av.open(path, "w")
@@ -287,7 +315,11 @@ def measure(args: argparse.Namespace) -> None:
         if on_gpu:
             torch.cuda.synchronize()
     seconds, processor_seconds = time.perf_counter() - start, time.process_time() - processor_start
-    machine = torch.cuda.get_device_name() if on_gpu else f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    machine = (
+        torch.cuda.get_device_name()
+        if on_gpu
+        else f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    )
     print(
         f"{args.count / seconds:.1f} pictures a second of {args.size} x {args.size} on {args.device} ({machine}); "
         f"{1000 * processor_seconds / args.count:.1f} ms of processor time each"

@@ -1,11 +1,11 @@
 """Train a depth model, or fine-tune one: relative (inverse depth) or metric (metres).
 
-    python experiments/train_depth.py --config experiments/configs/tiny_procedural.json -o runs/tiny
-    python experiments/train_depth.py -m depth-anything-v2-small --data nyu:nyu_data --loss silog --max_depth 10 -o runs/nyu
+    python experiments/train_depth.py --config experiments/configs/tiny_procedural.json -o runs/tiny python
+    experiments/train_depth.py -m depth-anything-v2-small --data nyu:nyu_data --loss silog --max_depth 10 -o runs/nyu
     torchrun --nproc_per_node 2 experiments/train_depth.py --new unet --data folder:pairs -o runs/unet
 
-The folder after -o gets the best model (best.safetensors, for run_image.py -m), the curve, pictures, TensorBoard's events, and the
-state from which --resume goes on after a kill; see experiments/training/records.py.
+The folder after -o gets the best model (best.safetensors, for run_image.py -m), the curve, pictures, TensorBoard's
+events, and the state from which --resume goes on after a kill; see experiments/training/records.py.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """A plain U-Net for depth, to compare with: experiments/unet.py, trained by `train_depth.py --new unet`.
 
-"U-Net: convolutional networks for biomedical image segmentation", figure 1, with padded convolutions, so that the map is as large
-as the picture, and group normalisation, which works for a batch of one too. Four times the picture is halved and the channels are
-doubled; on the way back each size sees again what was there before it was halved.
+"U-Net: convolutional networks for biomedical image segmentation", figure 1, with padded convolutions, so that the map
+is as large as the picture, and group normalisation, which works for a batch of one too. Four times the picture is
+halved and the channels are doubled; on the way back each size sees again what was there before it was halved.
 
     from experiments.unet import load_unet
     config, model, imgproc = load_unet("runs/unet/best.safetensors")    # as make_dpt_from_state_dict returns them
@@ -29,14 +29,19 @@ def double_conv(channels_in: int, channels_out: int) -> nn.Sequential:
     """Twice: a 3x3 convolution, normalisation, ReLU."""
     layers = []
     for channels in (channels_in, channels_out):
-        layers += [nn.Conv2d(channels, channels_out, 3, padding=1, bias=False), nn.GroupNorm(GROUPS, channels_out), nn.ReLU()]
+        layers += [
+            nn.Conv2d(channels, channels_out, 3, padding=1, bias=False),
+            nn.GroupNorm(GROUPS, channels_out),
+            nn.ReLU(),
+        ]
     return nn.Sequential(*layers)
 
 
 class UNet(nn.Module):
     """Picture in, depth out. `encoder` halves, `decoder` doubles; `output` says what the depth means.
 
-    width: channels at the picture's own size. num_halvings: levels below it. activation, scale: of the last step, as in DepthHead.
+    width: channels at the picture's own size. num_halvings: levels below it. activation, scale: of the last step, as in
+    DepthHead.
     """
 
     def __init__(self, *, output: OutputKind, width: int, num_halvings: int, activation: str, scale: float):
@@ -50,7 +55,7 @@ class UNet(nn.Module):
         self.activation, self.scale, self.output = activation, scale, output
 
     def forward(self, image_rgb: Tensor) -> Tensor:
-        """B x 3 x H x W normalised picture -> B x H x W depth. Raises ValueError unless H and W are multiples of `multiple`."""
+        """B x 3 x H x W normalised picture -> B x H x W depth. ValueError unless both are multiples of `multiple`."""
         if any(side % self.multiple for side in image_rgb.shape[-2:]):
             raise ValueError(f"both sides of {tuple(image_rgb.shape)} must be multiples of {self.multiple}")
         seen = []
@@ -77,7 +82,7 @@ def build_unet(config: dict) -> UNet:
 
 
 def is_unet(path: str | Path) -> bool:
-    """Whether a weight file is one that `train_depth.py --new unet` wrote. Raises CheckpointError if it cannot be read."""
+    """Whether this file is one that `train_depth.py --new unet` wrote. Raises CheckpointError if it cannot be read."""
     return (read_checkpoint(path).own_config or {}).get("encoder") == "unet"
 
 

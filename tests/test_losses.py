@@ -1,4 +1,4 @@
-"""The losses of experiments/training/losses.py, against cases worked by hand and the properties that they are named for."""
+"""experiments/training/losses.py against cases worked by hand, and the properties that the losses are named for."""
 
 import math
 
@@ -10,10 +10,11 @@ from experiments.training.losses import (
     inverse_depth,
     make_loss,
     masked_mean,
-    masked_quantile,
+    masked_quantiles,
     median_normalised,
     normalised_loss,
     percentile_target,
+    percentiles,
     silog_loss,
     ssi_loss,
 )
@@ -21,6 +22,13 @@ from experiments.training.losses import (
 NAN, INF = math.nan, math.inf
 RELATIVE = {"normalised": normalised_loss, "ssi": ssi_loss}
 ALL = RELATIVE | {"silog": silog_loss}
+
+
+def exact_target(depth: torch.Tensor) -> torch.Tensor:
+    """What the loss "normalised" wants."""
+    disparity, valid = inverse_depth(depth)
+    low, high, _ = percentiles(disparity, valid)
+    return percentile_target(disparity, low, high)
 
 
 def scene(seed: int = 0, batch: int = 2, height: int = 24, width: int = 32) -> torch.Tensor:
@@ -43,10 +51,10 @@ def test_inverse_depth_by_hand():
 def test_quantiles_are_those_of_valid_pixels():
     values = torch.tensor([[[5.0, 1.0, 9.0, 3.0, 7.0]], [[5.0, 1.0, 9.0, 3.0, 7.0]]])
     valid = torch.tensor([[[True] * 5], [[True, True, False, True, False]]])
-    for share, expected in ((0.0, [1, 1]), (0.5, [5, 3]), (1.0, [9, 5])):
-        assert masked_quantile(values, valid, share).flatten().tolist() == expected
+    found = masked_quantiles(values, valid, 0.0, 0.5, 1.0)
+    assert [quantile.flatten().tolist() for quantile in found] == [[1, 1], [5, 3], [9, 5]]
     nothing = torch.zeros_like(valid)
-    assert masked_quantile(values, nothing, 0.5).isinf().all() and masked_mean(values, nothing).tolist() == [0, 0]
+    assert masked_quantiles(values, nothing, 0.5)[0].isinf().all() and masked_mean(values, nothing).tolist() == [0, 0]
 
 
 def test_normalisation_by_hand():
@@ -57,18 +65,19 @@ def test_normalisation_by_hand():
 
 
 def test_percentile_target_by_hand():
-    """101 values from 2 to 12: the percentiles 2 and 98 are 2.2 and 11.8, and one value of 1000 moves neither by much."""
+    """101 values from 2 to 12: the percentiles 2 and 98 are 2.2 and 11.8, and one value of 1000 moves neither."""
     disparity = torch.linspace(2, 12, 101).reshape(1, 1, -1)
-    valid = torch.ones_like(disparity, dtype=torch.bool)
-    target = percentile_target(disparity, valid)[0, 0]
-    assert target[2] == 0 and target[98] == 1 and target[50] == pytest.approx(0.5)
+    target = exact_target(1 / disparity)[0, 0]
+    assert (
+        target[2] == pytest.approx(0, abs=1e-6) and target[98] == pytest.approx(1) and target[50] == pytest.approx(0.5)
+    )
     assert target[0] == 0 and target[100] == pytest.approx(9.8 / 9.6)
     disparity[0, 0, 100] = 1000
-    assert percentile_target(disparity, valid).max() == 2
+    assert exact_target(1 / disparity).max() == 2
 
 
 def test_gradient_matching_by_hand():
-    """A step of 1 between two columns of a 2 x 4 map: 2 of the 6 steps across, over 8 pixels; on the next scale 1 over 2."""
+    """A step of 1 in the middle of a 2 x 4 map: 2 of the 6 steps across, over 8 pixels; on the next scale 1 over 2."""
     difference = torch.tensor([[[0.0, 0, 1, 1], [0, 0, 1, 1]]])
     valid = torch.ones_like(difference, dtype=torch.bool)
     zero = torch.zeros_like(difference)
@@ -115,6 +124,20 @@ def test_normalised_ignores_scale_and_shift_of_the_truth_alone():
     assert (normalised_loss(prediction + 1, depth) > normalised_loss(prediction, depth)).all()
 
 
+def test_far_errors_count_more_where_they_are_asked_to():
+    """Two halves, 1 m and 10 m: the same error in inverse depth is ten times the error in depth at 10 m."""
+    depth = torch.ones(1, 8, 8)
+    depth[:, :4] = 10
+    exact = exact_target(depth)
+    far, near = exact.clone(), exact.clone()
+    far[:, :4] += 0.1
+    near[:, 4:] += 0.1
+    for weight, ratio in ((0.0, 1), (0.9, 1 / 0.19), (0.999, 1 / (0.001 + 0.0999))):
+        costs = [normalised_loss(wrong, depth, gradient_weight=0, far_weight=weight).item() for wrong in (far, near)]
+        assert costs[0] / costs[1] == pytest.approx(ratio, rel=1e-4)
+        assert sum(costs) == pytest.approx(0.1)  # the weights have the mean 1
+
+
 def test_silog_with_full_invariance_ignores_a_factor():
     depth = scene()
     prediction = depth * (0.5 + noise(depth))
@@ -126,8 +149,7 @@ def test_silog_with_full_invariance_ignores_a_factor():
 @pytest.mark.parametrize("loss", ALL.values(), ids=ALL)
 def test_the_truth_itself_costs_nothing(loss):
     depth = scene()
-    disparity, valid = inverse_depth(depth)
-    best = {normalised_loss: percentile_target(disparity, valid), ssi_loss: disparity, silog_loss: depth}[loss]
+    best = {normalised_loss: exact_target(depth), ssi_loss: 1 / depth, silog_loss: depth}[loss]
     assert loss(best, depth).max() < 1e-3 < loss(noise(depth), depth).min()
 
 
@@ -153,7 +175,7 @@ def test_sky_is_inverse_depth_zero(loss):
     """The same as a wall so far away that its inverse depth is next to nothing, and predicting it near costs."""
     depth = scene()
     depth[:, :8] = INF
-    prediction = percentile_target(*inverse_depth(depth))
+    prediction = exact_target(depth)
     far = depth.clamp(max=1e8)
     assert torch.allclose(loss(prediction, depth), loss(prediction, far), atol=1e-5)
     wrong = prediction.clone()
@@ -189,7 +211,9 @@ def test_pictures_that_teach_nothing_cost_nothing(loss):
 def test_pictures_do_not_influence_each_other(loss):
     depth = scene(batch=4)
     prediction = 0.1 + noise(depth)
-    assert torch.allclose(loss(prediction, depth), torch.cat([loss(prediction[i : i + 1], depth[i : i + 1]) for i in range(4)]))
+    assert torch.allclose(
+        loss(prediction, depth), torch.cat([loss(prediction[i : i + 1], depth[i : i + 1]) for i in range(4)])
+    )
 
 
 @pytest.mark.parametrize("loss", ALL.values(), ids=ALL)
@@ -209,10 +233,12 @@ def test_slopes_are_those_of_the_loss(loss):
 def test_losses_by_name():
     depth = scene()
     prediction = 0.1 + noise(depth)
-    options = {"gradient_weight": 0.25, "trim": 0.1, "max_depth": 5.0}
-    assert torch.equal(make_loss("ssi", **options)(prediction, depth), ssi_loss(prediction, depth, gradient_weight=0.25, trim=0.1))
+    options = {"gradient_weight": 0.25, "far_weight": 0.5, "trim": 0.1, "max_depth": 5.0}
+    assert torch.equal(
+        make_loss("ssi", **options)(prediction, depth), ssi_loss(prediction, depth, gradient_weight=0.25, trim=0.1)
+    )
     assert torch.equal(make_loss("silog", **options)(prediction, depth), silog_loss(prediction, depth, max_depth=5.0))
-    expected = normalised_loss(prediction, depth, gradient_weight=0.25)
+    expected = normalised_loss(prediction, depth, gradient_weight=0.25, far_weight=0.5)
     assert torch.equal(make_loss("normalised", **options)(prediction, depth), expected)
     with pytest.raises(ValueError, match="unknown loss 'other'"):
         make_loss("other", **options)

@@ -1,4 +1,5 @@
-"""Procedural scenes: depth against closed formulas, the same scene from the same seed, and pictures that do not give depth away."""
+"""Procedural scenes: depth against closed formulas, the same scene from the same seed, and pictures that do not give
+depth away."""
 
 import itertools
 import json
@@ -19,14 +20,17 @@ from experiments.scenes import materials
 from experiments.scenes.builder import Camera, Frame, Light, Scene
 from experiments.scenes.camera import pixel_centres
 from experiments.scenes.effects import Sensor
-from experiments.scenes.open_layouts import make_scene
+from experiments.scenes.kinds import make_scene
 from experiments.scenes.render import render
 from tests.conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "experiments" / "procedural_scenes.py"
 WORLD = Frame((0.0, 0.0, 0.0))
 SIDE = 64
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # the pictures are tiny: more threads spend their time waiting for each other
+ONE_THREAD = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+}  # the pictures are tiny: more threads spend their time waiting for each other
 
 
 def empty_scene(camera: Camera) -> tuple[Scene, int]:
@@ -34,7 +38,9 @@ def empty_scene(camera: Camera) -> tuple[Scene, int]:
     scene = Scene("test", Random(0), camera=camera)
     scene.light = Light((2.0, 2.0, 2.0), direction=(0.0, 0.0, 1.0), centre=(0.0, 5.0, 0.0), radius=6.0)
     sensor = Sensor.draw(scene.random)
-    scene.sensor = Sensor(**{**vars(sensor), "noise": 0.0, "quality": 0.0, "vignette": 0.0, "aperture": 0.0, "softness": 0.0})
+    scene.sensor = Sensor(
+        **{**vars(sensor), "noise": 0.0, "quality": 0.0, "vignette": 0.0, "aperture": 0.0, "softness": 0.0}
+    )
     return scene, materials.paint(scene, (0.0, 0.0, 0.5), gloss=0.0)
 
 
@@ -121,7 +127,9 @@ def test_camera_axes():
     rotation = render([scene], SIDE, SIDE).cameras.rotation[0].double()
     assert torch.allclose(rotation @ rotation.T, torch.eye(3, dtype=torch.float64), atol=1e-6)
     assert torch.linalg.det(rotation) > 0.99
-    forward = torch.tensor([-math.sin(0.5) * math.cos(0.25), math.cos(0.5) * math.cos(0.25), math.sin(0.25)], dtype=torch.float64)
+    forward = torch.tensor(
+        [-math.sin(0.5) * math.cos(0.25), math.cos(0.5) * math.cos(0.25), math.sin(0.25)], dtype=torch.float64
+    )
     assert torch.allclose(rotation[:, 2], forward, atol=1e-6)
     target = (2.0, 3.0, 0.5)
     scene.camera = Camera.towards((0.0, 0.0, 1.5), target, roll=0.0, diagonal_view=1.0)
@@ -144,7 +152,10 @@ def test_sun_and_lamp_cast_shadows():
         floor = points[..., 2].abs() < 0.01
         distance = (points[..., :2] - torch.tensor([0.0, 5.0])).abs().amax(-1)
         image = batch.images_rgb[0].mean(0)
-        shadow, free = image[floor & (distance < 0.6)], image[floor & (distance > (3.0 if lamp else 1.5)) & (distance < 4)]
+        shadow, free = (
+            image[floor & (distance < 0.6)],
+            image[floor & (distance > (3.0 if lamp else 1.5)) & (distance < 4)],
+        )
         assert len(shadow) > 20 and len(free) > 20
         assert shadow.mean() < 0.8 * free.mean()
         assert lit.std() < 0.1
@@ -154,7 +165,8 @@ def test_a_seed_is_one_scene_in_every_batch():
     alone = render_scenes([5], SIDE, SIDE)
     among = render_scenes([2, 9, 5, 7, 1, 3, 4, 8, 11, 12], SIDE, SIDE)
     assert among.kinds[2] == alone.kinds[0]
-    # Vectors of another length may round the last bit differently: a silhouette's pixel now and then, one step of brightness.
+    # Vectors of another length may round the last bit differently: a silhouette's pixel now and then, one step of
+    # brightness.
     close = torch.isclose(among.depth[2], alone.depth[0], rtol=1e-4)
     assert close.float().mean() > 0.999
     assert (among.images_rgb[2] - alone.images_rgb[0]).abs().mean() < 1e-3
@@ -164,14 +176,29 @@ def test_a_seed_is_one_scene_in_every_batch():
     assert torch.equal(again.images_rgb, alone.images_rgb) and torch.equal(again.depth, alone.depth)
 
 
+def test_threads_change_nothing():
+    one = render_scenes([5, 6, 7], 48, 48)
+    try:
+        torch.set_num_threads(2)
+        two = render_scenes([5, 6, 7], 48, 48)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert torch.isclose(one.depth, two.depth, rtol=1e-4).float().mean() > 0.999
+    assert (one.images_rgb - two.images_rgb).abs().mean() < 1e-3 and one.kinds == two.kinds
+
+
 def test_another_process_renders_the_same():
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import torch; torch.set_num_threads(1)\n"
         "from experiments.procedural_scenes import render_scenes\n"
-        "b = render_scenes([5, 6], 48, 48); print(float(b.images_rgb.double().sum()), float(b.depth[b.depth < 1e3].double().sum()))"
+        "b = render_scenes([5, 6], 48, 48)\n"
+        "print(float(b.images_rgb.double().sum()), float(b.depth[b.depth < 1e3].double().sum()))"
     )
     command = [sys.executable, "-c", code, str(REPOSITORY)]
-    image_sum, depth_sum = map(float, subprocess.run(command, capture_output=True, text=True, check=True, env=ONE_THREAD).stdout.split())
+    image_sum, depth_sum = map(
+        float, subprocess.run(command, capture_output=True, text=True, check=True, env=ONE_THREAD).stdout.split()
+    )
     batch = render_scenes([5, 6], 48, 48)
     assert image_sum == pytest.approx(float(batch.images_rgb.double().sum()), rel=1e-5)
     assert depth_sum == pytest.approx(float(batch.depth[batch.depth < 1e3].double().sum()), rel=1e-5)
@@ -216,7 +243,11 @@ def test_colours_do_not_reveal_depth():
     brightness = batch.images_rgb.mean(1).flatten()
     saturation = (batch.images_rgb.amax(1) - batch.images_rgb.amin(1)).flatten()
     known = batch.depth.isfinite().flatten()
-    for name, values in [("brightness", brightness), ("saturation", saturation), ("blue", batch.images_rgb[:, 2].flatten())]:
+    for name, values in [
+        ("brightness", brightness),
+        ("saturation", saturation),
+        ("blue", batch.images_rgb[:, 2].flatten()),
+    ]:
         correlation = torch.corrcoef(torch.stack([near[known], values[known]]))[0, 1]
         assert correlation.abs() < 0.3, name
 
@@ -238,7 +269,9 @@ def test_nothing_stands_in_the_camera():
 
 
 def run_script(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, env=ONE_THREAD, check=False)
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, env=ONE_THREAD, check=False
+    )
 
 
 def test_contact_sheet(tmp_path):
@@ -267,7 +300,19 @@ def test_bad_arguments_get_one_sentence(arguments, message):
 
 
 def test_saved_pairs_read_back(tmp_path, monkeypatch):
-    arguments = ["--save", str(tmp_path), "--count", "3", "--size", "48", "--seed", "2", "--kinds", "ground", "tabletop"]
+    arguments = [
+        "--save",
+        str(tmp_path),
+        "--count",
+        "3",
+        "--size",
+        "48",
+        "--seed",
+        "2",
+        "--kinds",
+        "ground",
+        "tabletop",
+    ]
     monkeypatch.setattr(sys, "argv", ["procedural_scenes.py", *arguments])
     assert procedural_scenes.main(procedural_scenes.parse_args()) == 0
     batch = render_scenes([2, 3, 4], 48, 48, kinds=["ground", "tabletop"])

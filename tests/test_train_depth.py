@@ -13,7 +13,8 @@ import torch
 
 from experiments.training import loop
 from experiments.training.loop import train
-from experiments.training.options import make_parser, parse
+from experiments.training.models import DPT_SIZES, train_mode
+from experiments.training.options import NEW_MODELS, make_parser, parse
 from experiments.training.records import read_curve
 from experiments.unet import load_unet
 from lib.checkpoints.files import read_checkpoint
@@ -21,7 +22,19 @@ from lib.errors import CheckpointError, UserError
 from lib.make_dpt import make_dpt_from_state_dict
 from tests.conftest import REPOSITORY, difference
 
-SMALL = ["--size", "28", "--batch_size", "4", "--log_every", "1", "--val_count", "2", "--device", "cpu", "--no-tensorboard"]
+SMALL = [
+    "--size",
+    "28",
+    "--batch_size",
+    "4",
+    "--log_every",
+    "1",
+    "--val_count",
+    "2",
+    "--device",
+    "cpu",
+    "--no-tensorboard",
+]
 
 
 def write_pair(folder: Path, name: str, seed: int) -> None:
@@ -89,7 +102,7 @@ def test_silog_loss_falls_and_gives_metres(pairs, tmp_path):
 
 def test_the_unet_trains_and_loads(pairs, tmp_path, capsys):
     assert_falls(run(tmp_path / "run", pairs, "--size", "32", new="unet", steps=20))
-    config, model, imgproc = load_unet(tmp_path / "run" / "last.safetensors")
+    _, model, imgproc = load_unet(tmp_path / "run" / "last.safetensors")
     picture = cv2.imread(str(pairs / "picture_0.png"))
     depth = model.inference(imgproc.prepare_image_bgr(picture))
     assert depth.shape == (1, 32, 48) and depth.min() >= 0 and model.output.quantity == "inverse depth"
@@ -122,7 +135,20 @@ def assert_same_training(one: Path, other: Path, *, weights: float = 0.02) -> No
 
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(workers, pairs, tmp_path, monkeypatch):
-    often = ["--save_every", "3", "--val_every", "2", "--log_every", "2", "--ema", "0.8", "--accumulate", "2", "--workers", workers]
+    often = [
+        "--save_every",
+        "3",
+        "--val_every",
+        "2",
+        "--log_every",
+        "2",
+        "--ema",
+        "0.8",
+        "--accumulate",
+        "2",
+        "--workers",
+        workers,
+    ]
     whole = run(tmp_path / "whole", pairs, *often, steps=8)
 
     make_step = loop.Training.make_step
@@ -141,7 +167,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(workers, pairs, tmp_pat
     torch.manual_seed(123)
     resumed = run(tmp_path / "killed", pairs, *often, "--resume", steps=8)
     assert [line["step"] for line in resumed] == [2, 2, 4, 4, 6, 6, 8, 8]
-    for line, expected in zip(resumed, whole, strict=True):  # the same to the last bit, mostly; matrix products do not promise it
+    for line, expected in zip(
+        resumed, whole, strict=True
+    ):  # the same to the last bit, mostly; matrix products do not promise it
         assert line == pytest.approx(expected, rel=1e-5)
     assert_same_training(tmp_path / "killed", tmp_path / "whole", weights=1e-3)
 
@@ -154,7 +182,9 @@ def test_resuming_needs_the_same_options_and_starting_an_empty_folder(trained, p
     with pytest.raises(UserError, match="4 samples in each step, these options give 2"):
         run(trained, pairs, "--resume", "--batch_size", "2", steps=20)
     before = read_curve(trained)
-    assert run(trained, pairs, "--resume", "--batch_size", "2", "--accumulate", "2", steps=20) == before  # nothing is left to do
+    assert (
+        run(trained, pairs, "--resume", "--batch_size", "2", "--accumulate", "2", steps=20) == before
+    )  # nothing is left to do
     run(tmp_path / "new", pairs, "--resume", steps=1)  # no run yet: it begins
 
 
@@ -181,7 +211,9 @@ def test_two_processes_equal_one_with_twice_the_batch(pairs, tmp_path):
     arguments = options(tmp_path / "two", pairs, "--batch_size", "1", "--accumulate", "2", "--threads", "1")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     script = REPOSITORY / "experiments" / "train_depth.py"
-    done = subprocess.run([*launcher, script, *arguments], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        [*launcher, script, *arguments], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr
     assert "6 steps, 24 samples" in done.stdout and done.stdout.count("results in") == 1
     assert_same_training(tmp_path / "one", tmp_path / "two")
@@ -201,8 +233,6 @@ def test_frozen_weights_do_not_change(trained, pairs, tmp_path):
 
 
 def test_frozen_batch_normalisation_keeps_its_statistics():
-    from experiments.training.models import train_mode
-
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3))
     model[0].requires_grad_(False)
     train_mode(model)
@@ -211,7 +241,9 @@ def test_frozen_batch_normalisation_keeps_its_statistics():
 
 
 def test_encoder_and_decoder_have_their_own_rates(pairs, tmp_path):
-    arguments = options(tmp_path, pairs, "--rate", "1e-3", "--encoder_rate", "1e-4", "--start_ratio", "10", "--warm_up", "0.5")
+    arguments = options(
+        tmp_path, pairs, "--rate", "1e-3", "--encoder_rate", "1e-4", "--start_ratio", "10", "--warm_up", "0.5"
+    )
     with loop.Processes("cpu") as processes:
         training = loop.Training(parse(make_parser(""), arguments), processes)
     names = {id(parameter): name for name, parameter in training.model.named_parameters()}
@@ -245,7 +277,15 @@ def test_a_loss_that_is_not_a_number_stops_the_run(pairs, tmp_path, monkeypatch)
         run(tmp_path / "run", pairs, "--save_every", "2")
     assert [line["step"] for line in read_curve(tmp_path / "run")] == [1, 2, 3, 4]
     monkeypatch.undo()
-    assert [line["step"] for line in run(tmp_path / "run", pairs, "--save_every", "2", "--resume")] == [1, 2, 3, 4, 5, 6, 6]
+    assert [line["step"] for line in run(tmp_path / "run", pairs, "--save_every", "2", "--resume")] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        6,
+    ]
 
 
 def test_too_large_a_rate_stops_the_run(pairs, tmp_path):
@@ -255,11 +295,25 @@ def test_too_large_a_rate_stops_the_run(pairs, tmp_path):
 
 def test_a_config_file_and_options_that_go_before_it(pairs, tmp_path):
     config = tmp_path / "config.json"
-    values = {"new": "tiny", "rate": 0.002, "size": [28, 42], "flip": False, "bf16": True, "ema": 0.5, "max_depth": None}
+    values = {
+        "new": "tiny",
+        "rate": 0.002,
+        "size": [28, 42],
+        "flip": False,
+        "bf16": True,
+        "ema": 0.5,
+        "max_depth": None,
+    }
     config.write_text(json.dumps(values))
     args = parse(make_parser(""), ["--config", str(config), "-o", "run", "--rate", "0.1", "--no-bf16"])
     assert (args.new, args.size, args.flip, args.ema, args.max_depth) == ("tiny", [28, 42], False, 0.5, None)
     assert (args.rate, args.bf16, args.output_folder) == (0.1, False, "run")
+    args = parse(make_parser(""), ["--config", str(config), "-o", "run", "-m", "model.pth"])
+    assert (args.new, args.model_path, args.rate) == (None, "model.pth", 0.002)
+
+
+def test_every_size_of_a_new_model_is_an_option():
+    assert NEW_MODELS == (*DPT_SIZES, "unet")
 
 
 def test_a_run_can_be_repeated_from_its_config(trained, pairs, tmp_path):
@@ -288,7 +342,9 @@ def test_config_files_that_cannot_be_used(config, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("config", sorted((REPOSITORY / "experiments" / "configs").glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "config", sorted((REPOSITORY / "experiments" / "configs").glob("*.json")), ids=lambda path: path.stem
+)
 def test_configs_of_the_project_are_options(config):
     args = parse(make_parser(""), ["--config", str(config), "-o", "run"])
     for name, value in json.loads(config.read_text()).items():

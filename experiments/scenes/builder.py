@@ -26,7 +26,9 @@ class Frame:
 
     __slots__ = ("origin", "x_axis", "y_axis", "z_axis")
 
-    def __init__(self, origin: Vector, x_axis: Vector = (1, 0, 0), y_axis: Vector = (0, 1, 0), z_axis: Vector = (0, 0, 1)):
+    def __init__(
+        self, origin: Vector, x_axis: Vector = (1, 0, 0), y_axis: Vector = (0, 1, 0), z_axis: Vector = (0, 0, 1)
+    ):
         self.origin, self.x_axis, self.y_axis, self.z_axis = origin, x_axis, y_axis, z_axis
 
     def point(self, x: float, y: float, z: float) -> Vector:
@@ -39,7 +41,8 @@ class Frame:
         )
 
     def at(self, x: float = 0.0, y: float = 0.0, z: float = 0.0, yaw: float = 0.0) -> "Frame":
-        """The frame moved to a point of its own, then turned about its z axis (radians, counter-clockwise from above)."""
+        """The frame moved to a point of its own, then turned about its z axis (radians, counter-clockwise from
+        above)."""
         if not yaw:
             return Frame(self.point(x, y, z), self.x_axis, self.y_axis, self.z_axis)
         cos, sin, a, b = math.cos(yaw), math.sin(yaw), self.x_axis, self.y_axis
@@ -48,8 +51,11 @@ class Frame:
         return Frame(self.point(x, y, z), x_axis, y_axis, self.z_axis)
 
     def tilted(self, pitch: float = 0.0, roll: float = 0.0) -> "Frame":
-        """The frame turned about its x axis (positive pitch: y rises), then about its y axis (positive roll: x sinks)."""
-        pitched = Frame(self.origin, self.y_axis, self.z_axis, self.x_axis).at(yaw=pitch)  # turning about "z" is about x
+        """The frame turned about its x axis (positive pitch: y rises), then about its y axis (positive roll: x
+        sinks)."""
+        pitched = Frame(self.origin, self.y_axis, self.z_axis, self.x_axis).at(
+            yaw=pitch
+        )  # turning about "z" is about x
         x_axis, y_axis, z_axis = pitched.z_axis, pitched.x_axis, pitched.y_axis
         rolled = Frame(self.origin, z_axis, x_axis, y_axis).at(yaw=roll)
         return Frame(self.origin, rolled.y_axis, rolled.z_axis, rolled.x_axis)
@@ -92,7 +98,9 @@ class Scene:
     kind: str
     random: Random
     solids: list[list[list[float]]] = field(default_factory=lambda: [[] for _ in SHAPE_NAMES])  # rows by shape
-    groups: list[list[int]] = field(default_factory=lambda: [[] for _ in SHAPE_NAMES])  # object of each row, 0: building
+    groups: list[list[int]] = field(
+        default_factory=lambda: [[] for _ in SHAPE_NAMES]
+    )  # object of each row, 0: building
     materials: list[tuple[float, ...]] = field(default_factory=list)
     group: int = 0  # the object that solids are added to now
     objects: int = 0  # how many there are
@@ -111,7 +119,8 @@ class Scene:
 
     @contextmanager
     def one_object(self):
-        """Solids added inside belong to one object, which `clear_view` removes as a whole. Objects inside objects do not count."""
+        """Solids added inside belong to one object, which `clear_view` removes as a whole. Objects inside objects do
+        not count."""
         if self.group:
             yield
             return
@@ -143,7 +152,14 @@ class Scene:
         self._add(CARD, frame.point(*centre), (frame.x_axis, frame.z_axis, minus_y), half, material)
 
     def cylinder(
-        self, frame: Frame, base: Vector, radius: float, height: float, material: int, *, top_radius: float | None = None
+        self,
+        frame: Frame,
+        base: Vector,
+        radius: float,
+        height: float,
+        material: int,
+        *,
+        top_radius: float | None = None,
     ) -> None:
         """An upright cylinder or cone on the centre of its base; the top may be narrower or wider."""
         top = radius if top_radius is None else top_radius
@@ -179,7 +195,8 @@ class Scene:
         self.groups[ELLIPSOID].append(group)
 
     def is_free(self, x: float, y: float, radius: float) -> bool:
-        """Whether no object stands within `radius` metres of a place on the floor, judged by the circles around its solids."""
+        """Whether no object stands within `radius` metres of a place on the floor, judged by the circles around its
+        solids."""
         for rows, groups in zip(self.solids, self.groups, strict=True):
             for row, group in zip(rows, groups, strict=True):
                 if group and row[2] < 1.3:
@@ -187,6 +204,20 @@ class Scene:
                     if abs(row[0] - x) < reach and abs(row[1] - y) < reach and row[14] + row[12] > 0.05:
                         return False
         return True
+
+    def things_in_view(self, farthest: float) -> int:
+        """How many objects have their middle in the camera's view cone, nearer than `farthest` metres."""
+        camera, seen = self.camera, set()
+        east, north, up = -math.sin(camera.yaw), math.cos(camera.yaw), math.sin(camera.pitch)
+        flat, cosine = math.cos(camera.pitch), math.cos(0.4 * camera.diagonal_view)
+        for rows, groups in zip(self.solids, self.groups, strict=True):
+            for row, group in zip(rows, groups, strict=True):
+                if group and group not in seen:
+                    x, y, z = (row[i] - camera.position[i] for i in range(3))
+                    distance = math.sqrt(x * x + y * y + z * z)
+                    if distance < farthest and x * east * flat + y * north * flat + z * up > cosine * distance:
+                        seen.add(group)
+        return len(seen)
 
     def clear_view(self, margin: float) -> None:
         """Remove every object (not the building, group 0) that comes nearer than `margin` metres to the camera."""

@@ -17,8 +17,8 @@ LAMP_VIEW = 3.0  # tangent of half the angle that a lamp's shadow map covers
 
 @dataclass
 class Cameras:
-    """Pinhole cameras. x and y focal lengths and centre in pixels: B each; rotation: B x 3 x 3 and position: B x 3 take a
-    point of the camera (x right, y down, z forward) to the world (z up): world = rotation @ point + position."""
+    """Pinhole cameras. x and y focal lengths and centre in pixels: B each; rotation: B x 3 x 3 and position: B x 3
+    take a point of the camera (x right, y down, z forward) to the world (z up): world = rotation @ point + position."""
 
     fx: Tensor
     fy: Tensor
@@ -54,7 +54,10 @@ def make_cameras(cameras: list[Camera], height: int, width: int) -> Cameras:
         cr, sr = math.cos(camera.roll), math.sin(camera.roll)
         forward = (-sy * cp, cy * cp, sp)
         right, down = (cy, sy, 0.0), (-sy * sp, cy * sp, -cp)
-        rolled = [r * cr + d * sr for r, d in zip(right, down, strict=True)], [d * cr - r * sr for r, d in zip(right, down, strict=True)]
+        rolled = (
+            [r * cr + d * sr for r, d in zip(right, down, strict=True)],
+            [d * cr - r * sr for r, d in zip(right, down, strict=True)],
+        )
         rotations.append([[rolled[0][i], rolled[1][i], forward[i]] for i in range(3)])
         focals.append(0.5 * math.hypot(height, width) / math.tan(0.5 * camera.diagonal_view))
     focal = torch.tensor(focals)
@@ -65,7 +68,8 @@ def make_cameras(cameras: list[Camera], height: int, width: int) -> Cameras:
 
 @dataclass
 class Rays:
-    """The ray of pixel u, v is origin + t * direction, both linear in u and v: columns constant, per u, per v (B x 3 x 3).
+    """The ray of pixel u, v is origin + t * direction, both linear in u and v: columns constant, per u, per v (B x 3
+    x 3).
 
     A perspective view (camera, lamp) has one origin and t is the distance along its axis; a sun has one direction.
     right, down, forward: B x 3; focal: pixels per tangent, or pixels per metre for a sun (B); centre: B x 2 pixels.
@@ -80,7 +84,8 @@ class Rays:
     centre: Tensor
 
     def project(self, points: Tensor, scene: Tensor) -> Tensor:
-        """World points, each in the view of its scene, to u, v, t (a point behind a perspective view has t <= 0). K . 3 -> K . 3"""
+        """World points, each in the view of its scene, to u, v, t (a point behind a perspective view has t <= 0). K .
+        3 -> K . 3"""
         shape = (len(scene),) + (1,) * (points.dim() - 2)
         relative = points - self.position[scene].view(*shape, 3)
         x, y, t = ((relative * axis[scene].view(*shape, 3)).sum(-1) for axis in self.axes)
@@ -119,7 +124,9 @@ def sun_rays(lights: list[Light]) -> Rays:
     radius = torch.tensor([light.radius for light in lights])
     forward = -towards
     level = torch.where(forward[:, 2].abs() < 0.99, 1.0, 0.0)  # whether the sun is not straight above
-    right = torch.stack([-forward[:, 1] * level + (1.0 - level), forward[:, 0] * level, -forward[:, 0] * (1.0 - level)], -1)
+    right = torch.stack(
+        [-forward[:, 1] * level + (1.0 - level), forward[:, 0] * level, -forward[:, 0] * (1.0 - level)], -1
+    )
     right = torch.nn.functional.normalize(right, dim=-1)
     down = torch.linalg.cross(forward, right)
     position = torch.tensor([light.centre for light in lights]) + towards * 40.0

@@ -9,7 +9,8 @@ SIDE = 256  # texels along a side
 
 
 def noise(rng: np.random.Generator, slope: float, *, stretch: tuple[float, float] = (1.0, 1.0)) -> np.ndarray:
-    """Seamless noise in 0..1 whose amplitude falls with frequency ** slope; stretch > 1 draws it out along x or y. S S"""
+    """Seamless noise in 0..1 whose amplitude falls with frequency ** slope; stretch > 1 draws it out along x or y. S
+    S"""
     fy = np.fft.fftfreq(SIDE)[:, None] * SIDE * stretch[1]
     fx = np.fft.rfftfreq(SIDE)[None, :] * SIDE * stretch[0]
     amplitude = np.maximum(np.hypot(fx, fy), 1.0) ** -slope

@@ -1,4 +1,5 @@
-"""From light to the file that a camera writes: blur, exposure, tone curve, colour cast, noise, sharpening, JPEG, 8 bits.
+"""From light to the file that a camera writes: blur, exposure, tone curve, colour cast, noise, sharpening, JPEG, 8
+bits.
 
 Letters: B scenes, H W picture.
 """
@@ -69,7 +70,9 @@ def blur(image: Tensor, taps: tuple[float, ...]) -> Tensor:
     for dim in (2, 3):
         size = image.shape[dim]
         total = image * taps[0]
-        padded = pad(image, (0, 0, len(taps), len(taps)) if dim == 2 else (len(taps), len(taps), 0, 0), mode="replicate")
+        padded = pad(
+            image, (0, 0, len(taps), len(taps)) if dim == 2 else (len(taps), len(taps), 0, 0), mode="replicate"
+        )
         for i, weight in enumerate(taps[1:], start=1):
             total = total + weight * (padded.narrow(dim, len(taps) - i, size) + padded.narrow(dim, len(taps) + i, size))
         image = total
@@ -90,7 +93,9 @@ def smooth_edges(image: Tensor, depth: Tensor) -> Tensor:
 def random_grain(shape: tuple[int, int, int, int], seed: Tensor) -> Tensor:
     """About normal noise from a hash of pixel and scene, alike whatever the batch. B C H W"""
     batch, channels, height, width = shape
-    count = torch.arange(channels * height * width, device=seed.device, dtype=torch.int32).view(1, channels, height, width)
+    count = torch.arange(channels * height * width, device=seed.device, dtype=torch.int32).view(
+        1, channels, height, width
+    )
     state = count + seed.view(batch, 1, 1, 1).to(torch.int32) * 1_000_003
     total = None
     for _ in range(2):  # two rounds of a 32-bit mixing, each giving two small numbers

@@ -5,6 +5,7 @@ from random import Random
 
 from . import furniture as f
 from . import materials as m
+from . import small_things as t
 from .builder import Camera, Frame, Scene
 from .outdoors import animal, person
 from .rooms import WORLD, hang, indoor_light, shell
@@ -12,7 +13,11 @@ from .rooms import WORLD, hang, indoor_light, shell
 
 def eye_height(random: Random) -> float:
     """Mostly a standing person's, sometimes a child's, a robot's or from a ladder."""
-    return random.uniform(1.2, 1.75) if random.random() < 0.7 else random.choice([random.uniform(0.4, 1.2), random.uniform(1.75, 2.4)])
+    return (
+        random.uniform(1.2, 1.75)
+        if random.random() < 0.7
+        else random.choice([random.uniform(0.4, 1.2), random.uniform(1.75, 2.4)])
+    )
 
 
 def lens(random: Random) -> tuple[float, float]:
@@ -35,8 +40,18 @@ def furnish(scene: Scene, wall: tuple[Frame, float, list], style: str) -> None:
     while x < length / 2 - 0.7:
         kind = random.choice(choices)
         room = length / 2 - 0.1 - x
-        wide = {"sofa": random.choice([0.9, 1.7, 2.2]), "shelf": random.uniform(0.6, 1.6), "bed": 1.8, "desk": random.uniform(1.2, 1.8),
-                "counter": random.uniform(1.2, 2.4), "plant": 0.6, "lamp": 0.5, "chair": 0.6, "table": 1.2, "tv": 1.6}.get(kind, random.uniform(0.6, 1.4))  # fmt: skip
+        wide = {
+            "sofa": random.choice([0.9, 1.7, 2.2]),
+            "shelf": random.uniform(0.6, 1.6),
+            "desk": random.uniform(1.2, 1.8),
+            "counter": random.uniform(1.2, 2.4),
+            "bed": 1.8,
+            "plant": 0.6,
+            "lamp": 0.5,
+            "chair": 0.6,
+            "table": 1.2,
+            "tv": 1.6,
+        }.get(kind, random.uniform(0.6, 1.4))
         if wide > room:
             break
         blocked = any(left - 0.2 < x + wide and right + 0.2 > x and bottom < 0.2 for left, right, bottom, _ in openings)
@@ -48,24 +63,30 @@ def furnish(scene: Scene, wall: tuple[Frame, float, list], style: str) -> None:
         elif kind == "shelf":
             f.shelf(scene, place.at(0, -0.17), wide - 0.05, random.uniform(0.8, 2.1))
         elif kind in ("cabinet", "wardrobe", "counter", "tv"):
-            height = {"wardrobe": random.uniform(1.7, 2.1), "counter": 0.9, "tv": 0.5}.get(kind, random.uniform(0.5, 1.2))
+            height = {"wardrobe": random.uniform(1.7, 2.1), "counter": 0.9, "tv": 0.5}.get(
+                kind, random.uniform(0.5, 1.2)
+            )
             with scene.one_object():
                 f.cabinet(scene, place.at(0, -0.27), wide - 0.05, 0.5, height)
                 if kind == "counter":
                     f.cabinet(scene, place.at(0, -0.19, 1.45), wide - 0.05, 0.34, 0.7)
                 if kind == "tv":
-                    f.screen(scene, place.at(0, -0.25, 0.51), random.uniform(0.7, 1.2))
+                    t.screen(scene, place.at(0, -0.25, 0.51), random.uniform(0.7, 1.2))
         elif kind == "bed":
             f.bed(scene, place.at(0, -1.1))
         elif kind in ("desk", "table"):
             with scene.one_object():
                 f.table(scene, place.at(0, -0.4), wide, 0.75, 0.74, style=random.choice(["legs", "panels"]))
-                f.desk_things(scene, place.at(0, -0.4, 0.74), wide, 0.7)
-            f.chair(scene, place.at(random.gauss(0, 0.2), -1.05, yaw=math.pi + random.gauss(0, 0.5)), style="office" if random.random() < 0.6 else None)
+                t.desk_things(scene, place.at(0, -0.4, 0.74), wide, 0.7)
+            f.chair(
+                scene,
+                place.at(random.gauss(0, 0.2), -1.05, yaw=math.pi + random.gauss(0, 0.5)),
+                style="office" if random.random() < 0.6 else None,
+            )
         elif kind == "plant":
-            f.plant(scene, place.at(0, -0.35), random.uniform(0.6, 1.8))
+            t.plant(scene, place.at(0, -0.35), random.uniform(0.6, 1.8))
         elif kind == "lamp":
-            f.lamp(scene, place.at(0, -0.3), random.uniform(1.2, 1.8))
+            t.lamp(scene, place.at(0, -0.3), random.uniform(1.2, 1.8))
         elif kind == "chair":
             f.chair(scene, place.at(0, -0.4, yaw=random.gauss(0, 0.4)))
         x += wide + random.triangular(0.0, 0.6, 0.0)
@@ -77,7 +98,9 @@ def table_with_chairs(scene: Scene, frame: Frame, *, things: int | None = None) 
     width, depth, height = random.uniform(0.8, 2.0), random.uniform(0.7, 1.0), random.uniform(0.7, 0.78)
     with scene.one_object():
         f.table(scene, frame, width, depth, height)
-        f.spread_things(scene, frame.at(0, 0, height), width * 0.8, depth * 0.75, random.randint(0, 6) if things is None else things)
+        t.spread_things(
+            scene, frame.at(0, 0, height), width * 0.8, depth * 0.75, random.randint(0, 6) if things is None else things
+        )
     look = f.chair_look(scene)
     style = random.choice(["wood", "slats", "shell", "stool", "arms", "office"])
     for side in (0, 1):
@@ -108,22 +131,29 @@ def room(scene: Scene) -> None:
     for wall in walls:
         furnish(scene, wall, style)
         hang(scene, wall)
-    middle = WORLD.at(random.gauss(0, 0.12) * width, random.gauss(0, 0.12) * depth, 0, yaw=random.choice([0, math.pi / 2]) + random.gauss(0, 0.15))
+    middle = WORLD.at(
+        random.gauss(0, 0.12) * width,
+        random.gauss(0, 0.12) * depth,
+        0,
+        yaw=random.choice([0, math.pi / 2]) + random.gauss(0, 0.15),
+    )
     if random.random() < 0.4:
-        rug = m.surface(scene, "rug", m.any_colour(random), m.any_colour(random), m.any_colour(random), repeat=0.0, gloss=0.0)
+        rug = m.surface(
+            scene, "rug", m.any_colour(random), m.any_colour(random), m.any_colour(random), repeat=0.0, gloss=0.0
+        )
         with scene.one_object():
             scene.box(middle, (0, 0, 0.006), (random.uniform(1.4, 2.6), random.uniform(1, 2), 0.012), rug)
     if style == "living":
         with scene.one_object():
             top = random.uniform(0.38, 0.5)
             f.table(scene, middle, random.uniform(0.7, 1.2), random.uniform(0.5, 0.7), top)
-            f.spread_things(scene, middle.at(0, 0, top), 0.5, 0.4, random.randint(0, 5), largest=0.2)
+            t.spread_things(scene, middle.at(0, 0, top), 0.5, 0.4, random.randint(0, 5), largest=0.2)
     elif style != "bedroom" and random.random() < 0.8 and scene.is_free(*middle.origin[:2], 0.5):
         table_with_chairs(scene, middle)
     for put, count, radius in (
-        (lambda place: f.small_thing(scene, place, largest=random.uniform(0.3, 0.6)), random.randint(0, 4), 0.2),
+        (lambda place: t.small_thing(scene, place, largest=random.uniform(0.3, 0.6)), random.randint(0, 4), 0.2),
         (lambda place: f.chair(scene, place), random.choice([0, 0, 1, 2]), 0.35),
-        (lambda place: f.plant(scene, place, random.uniform(0.5, 1.5)), random.choice([0, 0, 1]), 0.3),
+        (lambda place: t.plant(scene, place, random.uniform(0.5, 1.5)), random.choice([0, 0, 1]), 0.3),
         (lambda place: person(scene, place), random.choice([0, 0, 0, 0, 1, 2]), 0.3),
         (lambda place: animal(scene, place, random.uniform(0.35, 0.8)), random.choice([0] * 8 + [1]), 0.4),
     ):
@@ -156,18 +186,36 @@ def corridor(scene: Scene) -> None:
             elif kind < 0.7:
                 f.chair(scene, place)
             else:
-                f.plant(scene, place, random.uniform(0.5, 1.6))
+                t.plant(scene, place, random.uniform(0.5, 1.6))
     light = m.glowing(scene, (0.15, 0.03, 1.0), random.uniform(1.0, 3.0))
     spacing = random.uniform(1.8, 3.5)
     for i in range(min(12, int(depth / spacing))):
-        scene.box(WORLD, (0, -depth / 2 + (i + 0.5) * spacing, height), (random.choice([0.2, 0.6]), 0.6, 0.04), light, casts=False)
+        scene.box(
+            WORLD,
+            (0, -depth / 2 + (i + 0.5) * spacing, height),
+            (random.choice([0.2, 0.6]), 0.6, 0.04),
+            light,
+            casts=False,
+        )
     if random.random() < 0.3:
         step, wide = m.indoor_floor(scene), width
         for i in range(12):
-            scene.box(WORLD, (0, depth * 0.1 + 0.3 * i + 2, 0.085 * (i + 1)), (wide, 0.3 + 4 * (i == 11), 0.17 * (i + 1)), step)
+            scene.box(
+                WORLD,
+                (0, depth * 0.1 + 0.3 * i + 2, 0.085 * (i + 1)),
+                (wide, 0.3 + 4 * (i == 11), 0.17 * (i + 1)),
+                step,
+            )
     for _ in range(random.choice([0, 0, 1, 2])):
-        person(scene, WORLD.at(random.gauss(0, 0.2) * width, random.uniform(-0.2, 0.45) * depth, 0, yaw=random.uniform(-3, 3)))
-    position = (random.uniform(-0.3, 0.3) * width, -depth / 2 + random.uniform(0.3, 2.0), min(eye_height(random), height - 0.2))
+        person(
+            scene,
+            WORLD.at(random.gauss(0, 0.2) * width, random.uniform(-0.2, 0.45) * depth, 0, yaw=random.uniform(-3, 3)),
+        )
+    position = (
+        random.uniform(-0.3, 0.3) * width,
+        -depth / 2 + random.uniform(0.3, 2.0),
+        min(eye_height(random), height - 0.2),
+    )
     target = (random.gauss(0, 0.2) * width, random.uniform(-0.2, 0.4) * depth, random.uniform(0.6, 1.6))
     roll, view = lens(random)
     scene.camera = Camera.towards(position, target, roll=roll, diagonal_view=view)
@@ -204,100 +252,36 @@ def hall(scene: Scene) -> None:
                     scene.box(seat, (gap * 0.5, 0, 0.35), (0.05, 0.4, 0.6), body)
     elif kind == "cafe":
         for _ in range(random.randint(4, 7)):
-            place = WORLD.at(random.uniform(-0.4, 0.4) * width, random.uniform(-0.3, 0.4) * depth, 0, yaw=random.choice([0, math.pi / 2]))
+            place = WORLD.at(
+                random.uniform(-0.4, 0.4) * width,
+                random.uniform(-0.3, 0.4) * depth,
+                0,
+                yaw=random.choice([0, math.pi / 2]),
+            )
             table_with_chairs(scene, place, things=random.randint(0, 3))
     else:
         for i in range(random.randint(3, 5)):
             for j in range(2):
-                f.shelf(scene, WORLD.at((i - 2) * 2.4, (j - 0.5) * 3.5, 0, yaw=random.choice([-1, 1]) * math.pi / 2), 2.5, random.uniform(1.5, 2.2), filled=0.6)
+                f.shelf(
+                    scene,
+                    WORLD.at((i - 2) * 2.4, (j - 0.5) * 3.5, 0, yaw=random.choice([-1, 1]) * math.pi / 2),
+                    2.5,
+                    random.uniform(1.5, 2.2),
+                    filled=0.6,
+                )
     for _ in range(random.choice([0, 1, 3])):
-        person(scene, WORLD.at(random.uniform(-0.4, 0.4) * width, random.uniform(-0.3, 0.4) * depth, 0, yaw=random.uniform(-3, 3)))
+        person(
+            scene,
+            WORLD.at(
+                random.uniform(-0.4, 0.4) * width, random.uniform(-0.3, 0.4) * depth, 0, yaw=random.uniform(-3, 3)
+            ),
+        )
     for i in range(random.choice([0, 0, 4])):
-        scene.cylinder(WORLD, (width * (0.25 if i % 2 else -0.25), depth * (i // 2 - 0.5) * 0.5, 0), 0.22, height, m.wall(scene))
+        scene.cylinder(
+            WORLD, (width * (0.25 if i % 2 else -0.25), depth * (i // 2 - 0.5) * 0.5, 0), 0.22, height, m.wall(scene)
+        )
     position = (random.uniform(-0.35, 0.35) * width, -depth * random.uniform(0.05, 0.45), eye_height(random) + rise * 3)
     target = (random.gauss(0, 0.15) * width, random.uniform(-0.1, 0.4) * depth, random.uniform(0.2, 1.6))
     roll, view = lens(random)
     scene.camera = Camera.towards(position, target, roll=roll, diagonal_view=view)
     scene.clear_view(0.5)
-
-
-def tabletop(scene: Scene) -> None:
-    """A table with many things, seen from a standing or sitting person, or straight from above."""
-    random = scene.random
-    width, depth, height = random.uniform(3, 7), random.uniform(3, 7), 2.6
-    walls = shell(scene, width, depth, height)
-    indoor_light(scene, width, depth, height)
-    for wall in walls:
-        hang(scene, wall)
-        if random.random() < 0.4:
-            furnish(scene, wall, random.choice(["living", "office", "kitchen"]))
-    table_width, table_depth, top = random.uniform(0.9, 2.0), random.uniform(0.6, 1.0), random.choice([0.74, 0.74, 0.45, 0.9])
-    place = WORLD.at(random.gauss(0, 0.3), random.gauss(0, 0.3), 0, yaw=random.uniform(-0.6, 0.6))
-    f.table(scene, place, table_width, table_depth, top, style=random.choice(["legs", "panels", "round"]))
-    surface = place.at(0, 0, top)
-    if random.random() < 0.4:
-        f.desk_things(scene, surface, table_width, table_depth)
-    f.spread_things(scene, surface, table_width * 0.9, table_depth * 0.85, random.randint(4, 16))
-    if random.random() < 0.35:  # a tray, box or crate with things in it
-        crate, a, b, c = m.paint(scene), random.uniform(0.3, 0.6), random.uniform(0.25, 0.45), random.uniform(0.03, 0.25)
-        with scene.one_object():
-            scene.box(surface, (0, 0, 0.005), (a, b, 0.01), crate)
-            for s in (-1, 1):
-                scene.box(surface, (s * a / 2, 0, c / 2), (0.012, b, c), crate)
-                scene.box(surface, (0, s * b / 2, c / 2), (a, 0.012, c), crate)
-            f.spread_things(scene, surface.at(0, 0, 0.01), a * 0.8, b * 0.8, random.randint(3, 9), largest=0.15)
-    for _ in range(random.randint(0, 3)):
-        f.chair(scene, place.at(random.gauss(0, 0.5) * table_width, random.choice([-1, 1]) * (table_depth / 2 + 0.3), yaw=random.uniform(-3, 3)))
-    distance = random.uniform(0.5, 1.9)
-    steep = random.uniform(0.25, 0.9) if random.random() < 0.7 else random.uniform(0.9, 1.5)
-    angle = random.gauss(0, 0.7) if random.random() < 0.7 else random.uniform(-3.2, 3.2)
-    target = surface.point(random.gauss(0, 0.15), random.gauss(0, 0.1), random.uniform(0, 0.15))
-    position = (
-        target[0] + distance * math.cos(steep) * math.sin(angle),
-        target[1] - distance * math.cos(steep) * math.cos(angle),
-        min(target[2] + distance * math.sin(steep), height - 0.15),
-    )
-    roll, view = lens(random)
-    scene.camera = Camera.towards(position, target, roll=roll * 2, diagonal_view=view)
-    scene.clear_view(0.12)
-    scene.contact_radius *= 0.4
-
-
-def closeup(scene: Scene) -> None:
-    """One or few things that fill the picture: on a table, an animal, a person, a plant."""
-    random = scene.random
-    width, depth, height = random.uniform(3, 9), random.uniform(3, 9), 2.7
-    walls = shell(scene, width, depth, height)
-    indoor_light(scene, width, depth, height)
-    for wall in walls:
-        hang(scene, wall)
-        if random.random() < 0.6:
-            furnish(scene, wall, random.choice(["living", "office", "bedroom"]))
-    kind = random.choice(["things", "things", "person", "animal", "plant", "chair"])
-    yaw = random.gauss(0, 0.6)
-    if kind == "things":
-        top, scale = 0.75, random.uniform(0.3, 0.7)
-        f.table(scene, WORLD, 1.4, 0.9, top)
-        for i in range(random.randint(1, 4)):
-            f.small_thing(scene, WORLD.at(random.gauss(0, 0.08), random.gauss(0, 0.08), top))
-        middle, distance, rise = top + 0.07, scale, random.uniform(0.1, 0.9)
-    elif kind == "person":
-        tall = random.uniform(1.5, 1.9)
-        person(scene, WORLD.at(yaw=yaw), height=tall)
-        middle, distance, rise = random.uniform(0.55, 0.9) * tall, random.uniform(0.8, 2.5), random.gauss(0, 0.15)
-    elif kind == "animal":
-        size = random.uniform(0.3, 0.9)
-        animal(scene, WORLD.at(yaw=random.uniform(-3, 3)), size)
-        middle, distance, rise = size * 0.5, random.uniform(0.8, 1.8) * size + 0.2, random.uniform(0, 0.6)
-    elif kind == "plant":
-        f.plant(scene, WORLD, random.uniform(0.8, 1.6))
-        middle, distance, rise = 0.7, random.uniform(0.8, 1.8), random.uniform(0, 0.5)
-    else:
-        f.chair(scene, WORLD.at(yaw=yaw))
-        middle, distance, rise = 0.5, random.uniform(0.9, 1.8), random.uniform(0.2, 0.8)
-    angle = random.uniform(-math.pi, math.pi) if kind != "person" else random.gauss(0, 0.5)
-    position = (distance * math.cos(rise) * math.sin(angle), -distance * math.cos(rise) * math.cos(angle), middle + distance * math.sin(rise))
-    target = (random.gauss(0, 0.08) * distance, random.gauss(0, 0.08) * distance, middle)
-    roll, view = lens(random)
-    scene.camera = Camera.towards(position, target, roll=roll * 1.5, diagonal_view=view)
-    scene.clear_view(0.08)

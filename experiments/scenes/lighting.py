@@ -16,7 +16,17 @@ from .surface import Surface, Triple, dot, unit, wide
 from .textures import LEVELS, TEXTURES
 from .visibility import Solids, trace
 
-SHADOW_TAPS = [(0.0, 0.0), (0.9, 0.3), (-0.3, 0.9), (-0.9, -0.3), (0.3, -0.9), (0.45, 0.6), (-0.6, 0.45), (-0.45, -0.6), (0.6, -0.45)]
+SHADOW_TAPS = [
+    (0.0, 0.0),
+    (0.9, 0.3),
+    (-0.3, 0.9),
+    (-0.9, -0.3),
+    (0.3, -0.9),
+    (0.45, 0.6),
+    (-0.6, 0.45),
+    (-0.45, -0.6),
+    (0.6, -0.45),
+]
 
 
 @dataclass
@@ -50,7 +60,16 @@ def gather_lights(scenes: list[Scene], device) -> Lights:
         fill_colour=column([s.fill[1] for s in scenes]),
         **{
             name: column([getattr(s, name) for s in scenes])
-            for name in ("ambient_up", "ambient_down", "horizon", "zenith", "clouds", "fog", "contact_radius", "cloud_shift")
+            for name in (
+                "ambient_up",
+                "ambient_down",
+                "horizon",
+                "zenith",
+                "clouds",
+                "fog",
+                "contact_radius",
+                "cloud_shift",
+            )
         },
     )
 
@@ -85,7 +104,8 @@ def shadow_lookup(rays: Rays, depth: Tensor, position: Triple, normal: Triple, s
     start = wide(rays.position.to(device))
     relative = tuple(p - s for p, s in zip(position, start, strict=True))
     size = pixel * dot(relative, forward).clamp(min=0.1) if rays.perspective else pixel.expand_as(position[0])
-    relative = tuple(r + n * size * 1.2 for r, n in zip(relative, normal, strict=True))  # off the surface, against speckles
+    lift = size * (1.2 + 0.8 * softness[:, None, None])  # off the surface, as far as the places lie apart: no speckles
+    relative = tuple(r + n * lift for r, n in zip(relative, normal, strict=True))
     t = dot(relative, forward)
     scale = (1.0 / pixel) / t.clamp(min=0.1) if rays.perspective else 1.0 / pixel
     half = SHADOW_SIDE / 2
@@ -110,13 +130,18 @@ def sky_colour(ray: Triple, lights: Lights, library: Tensor) -> Triple:
     level = (reach * 2.0).clamp(min=1.0).log2().long().clamp(max=LEVELS - 1)
     shift = wide(lights.cloud_shift)
     cover = ((look_up(library, number, x * reach + shift, y * reach, level) & 255) * (2.0 / 255)).clamp(0, 1)
-    cover = cover + 0.5 * ((look_up(library, number, x * reach * 3 + shift, y * reach * 3, level + 1 - (level == LEVELS - 1).long()) & 255) * (2.0 / 255) - 0.5)
+    cover = cover + 0.5 * (
+        (look_up(library, number, x * reach * 3 + shift, y * reach * 3, level + 1 - (level == LEVELS - 1).long()) & 255)
+        * (2.0 / 255)
+        - 0.5
+    )
     cover = ((cover - 0.9 + wide(lights.clouds)) * 1.5).clamp(0, 1) * (z > 0)
     glow = dot(ray, wide(lights.towards)).clamp(min=0) * (1.0 - wide(lights.is_lamp))
     glow = glow**8 * 0.25
     parts = zip(wide(lights.horizon), wide(lights.zenith), wide(lights.ambient_up), wide(lights.colour), strict=True)
     return tuple(
-        (low + (high - low) * height) * (1 - cover) + cover * (1.25 * up + 0.15 * sun) + glow * sun for low, high, up, sun in parts
+        (low + (high - low) * height) * (1 - cover) + cover * (1.25 * up + 0.15 * sun) + glow * sun
+        for low, high, up, sun in parts
     )
 
 
@@ -150,8 +175,8 @@ def shade(surface: Surface, depth: Tensor, cameras: Cameras, lights: Lights, lit
 
     channels, surroundings = [], []
     columns = zip(
-        surface.colour, wide(lights.colour), wide(lights.fill_colour), wide(lights.ambient_up), wide(lights.ambient_down),
-        sky_colour(ray, lights, library), strict=True,
+        surface.colour, wide(lights.colour), wide(lights.fill_colour), wide(lights.ambient_up),
+        wide(lights.ambient_down), sky_colour(ray, lights, library), strict=True,
     )  # fmt: skip
     for colour, light, second, above, below, background in columns:
         around = (below + (above - below) * upwards) * open_

@@ -1,7 +1,7 @@
 """Surfaces: colours as photographs have them (pale, grey and brown mostly, some accents) on patterns of the library.
 
-Every function adds a material to a scene and returns its number. Colours are drawn as hue, saturation and value of display
-colours and stored as linear RGB.
+Every function adds a material to a scene and returns its number. Colours are drawn as hue, saturation and value of
+display colours and stored as linear RGB.
 """
 
 from colorsys import hsv_to_rgb
@@ -10,8 +10,8 @@ from random import Random
 from .builder import Scene, Vector
 from .textures import TEXTURES
 
-# Columns of a material's row: three linear colours, texture, metres per repeat of it (0: once over the whole face), offset
-# u and v, whether u and v are swapped, gloss (0 matt .. 1 mirror-like), glow (light of its own).
+# Columns of a material's row: three linear colours, texture, metres per repeat of it (0: once over the whole face),
+# offset u and v, whether u and v are swapped, gloss (0 matt .. 1 mirror-like), glow (light of its own).
 MATERIAL_COLUMNS = 9 + 1 + 1 + 2 + 1 + 1 + 1
 
 
@@ -24,7 +24,11 @@ def linear(hue: float, saturation: float, value: float) -> Vector:
 def vary(random: Random, hsv: Vector, amount: float = 1.0) -> Vector:
     """Linear RGB of a colour near the given one."""
     hue = hsv[0] + random.gauss(0, 0.02) * amount
-    return linear(hue, hsv[1] * random.uniform(1 - 0.5 * amount, 1 + 0.4 * amount), hsv[2] * random.uniform(1 - 0.35 * amount, 1.15))
+    return linear(
+        hue,
+        hsv[1] * random.uniform(1 - 0.5 * amount, 1 + 0.4 * amount),
+        hsv[2] * random.uniform(1 - 0.35 * amount, 1.15),
+    )
 
 
 def any_colour(random: Random) -> Vector:
@@ -40,13 +44,24 @@ def any_colour(random: Random) -> Vector:
         return (random.gauss(0.08, 0.03), random.uniform(0.2, 0.6), random.uniform(0.25, 0.75))  # brown, beige
     if kind < 0.9:
         return (random.random(), random.uniform(0.15, 0.45), random.uniform(0.25, 0.8))  # dull colours
-    return (random.choice([0.0, 0.02, 0.58, 0.62, 0.13, 0.35, random.random()]), random.uniform(0.55, 0.95), random.uniform(0.4, 0.9))
+    return (
+        random.choice([0.0, 0.02, 0.58, 0.62, 0.13, 0.35, random.random()]),
+        random.uniform(0.55, 0.95),
+        random.uniform(0.4, 0.9),
+    )
 
 
 def wood_colour(random: Random) -> Vector:
     """Display HSV of pale, middle, reddish or dark wood, sometimes painted white."""
     return random.choice(
-        [(0.09, 0.3, 0.8), (0.085, 0.45, 0.65), (0.075, 0.55, 0.5), (0.06, 0.55, 0.38), (0.07, 0.5, 0.25), (0.1, 0.06, 0.88)]
+        [
+            (0.09, 0.3, 0.8),
+            (0.085, 0.45, 0.65),
+            (0.075, 0.55, 0.5),
+            (0.06, 0.55, 0.38),
+            (0.07, 0.5, 0.25),
+            (0.1, 0.06, 0.88),
+        ]
     )
 
 
@@ -80,7 +95,8 @@ def surface(
     glow: float = 0.0,
     slide: bool = True,
 ) -> int:
-    """A material from up to three display HSV colours and a pattern that repeats every `repeat` metres (0: fills a face)."""
+    """A material from up to three display HSV colours and a pattern that repeats every `repeat` metres (0: fills a
+    face)."""
     random = scene.random
     second = second or (first[0], first[1], first[2] * random.uniform(0.7, 0.95))
     third = third or (first[0], first[1] * 0.8, first[2] * random.uniform(0.5, 0.9))
@@ -103,7 +119,9 @@ def wood(scene: Scene, *, turned: bool | None = None, colour: Vector | None = No
     colour = colour or wood_colour(scene.random)
     turned = scene.random.random() < 0.5 if turned is None else turned
     texture = "plain" if scene.random.random() < 0.2 else "wood"
-    return surface(scene, texture, *shades(colour, 1.0, 0.75, 0.6), repeat=scene.random.uniform(0.4, 1.2), turned=turned)
+    return surface(
+        scene, texture, *shades(colour, 1.0, 0.75, 0.6), repeat=scene.random.uniform(0.4, 1.2), turned=turned
+    )
 
 
 def paint(scene: Scene, colour: Vector | None = None, **options) -> int:
@@ -132,7 +150,11 @@ def textile(scene: Scene, colour: Vector | None = None) -> int:
 def printed(scene: Scene, texture: str = "label") -> int:
     """A picture or writing that fills each face: books, packages, posters."""
     random = scene.random
-    paper = (random.uniform(0, 0.15), random.uniform(0, 0.1), random.uniform(0.75, 1.0)) if random.random() < 0.5 else any_colour(random)
+    paper = (
+        (random.uniform(0, 0.15), random.uniform(0, 0.1), random.uniform(0.75, 1.0))
+        if random.random() < 0.5
+        else any_colour(random)
+    )
     gloss = random.uniform(0, 0.4)
     return surface(scene, texture, paper, any_colour(random), any_colour(random), repeat=0.0, gloss=gloss)
 
@@ -147,7 +169,9 @@ def wall(scene: Scene, colour: Vector | None = None) -> int:
     if kind < 0.8:
         return surface(scene, "bricks", colour, *shades(colour, 0.85, 0.9), repeat=1.0, gloss=0.0)
     if kind < 0.86:
-        return surface(scene, "stripes", colour, *shades(colour, 0.88, 0.95), repeat=random.uniform(0.6, 1.5), gloss=0.0)
+        return surface(
+            scene, "stripes", colour, *shades(colour, 0.88, 0.95), repeat=random.uniform(0.6, 1.5), gloss=0.0
+        )
     if kind < 0.93:
         return surface(scene, "tiles", colour, colour, (0.1, 0.05, 0.7), repeat=random.uniform(0.4, 1.2), gloss=0.4)
     return surface(scene, "planks", *shades(wood_colour(random), 1.0, 0.8), repeat=1.2, turned=random.random() < 0.5)
@@ -160,15 +184,32 @@ def indoor_floor(scene: Scene) -> int:
     grey = (random.gauss(0.1, 0.05), random.uniform(0.0, 0.15), random.uniform(0.25, 0.85))
     if kind < 0.4:
         colour = wood_colour(random)
-        return surface(scene, "planks", *shades(colour, 1.0, 0.8), repeat=random.uniform(0.7, 1.6), turned=turned, gloss=random.uniform(0, 0.6))
+        return surface(
+            scene,
+            "planks",
+            *shades(colour, 1.0, 0.8),
+            repeat=random.uniform(0.7, 1.6),
+            turned=turned,
+            gloss=random.uniform(0, 0.6),
+        )
     if kind < 0.65:
         joint = (0.1, 0.05, random.uniform(0.2, 0.8))
-        return surface(scene, "tiles", grey, *shades(grey, 0.95), joint, repeat=random.uniform(0.6, 2.4), gloss=random.uniform(0.1, 0.7))
+        return surface(
+            scene,
+            "tiles",
+            grey,
+            *shades(grey, 0.95),
+            joint,
+            repeat=random.uniform(0.6, 2.4),
+            gloss=random.uniform(0.1, 0.7),
+        )
     if kind < 0.85:
         colour = grey if random.random() < 0.6 else any_colour(random)
         return surface(scene, "carpet", *shades(colour, 1.0, 0.75), repeat=random.uniform(0.5, 2), gloss=0.0)
     texture = random.choice(["concrete", "speckle", "marble"])
-    return surface(scene, texture, *shades(grey, 1.0, 0.85, 0.9), repeat=random.uniform(0.8, 3), gloss=random.uniform(0, 0.7))
+    return surface(
+        scene, texture, *shades(grey, 1.0, 0.85, 0.9), repeat=random.uniform(0.8, 3), gloss=random.uniform(0, 0.7)
+    )
 
 
 def masonry(scene: Scene, *, repeat: float = 1.0) -> int:
@@ -178,9 +219,25 @@ def masonry(scene: Scene, *, repeat: float = 1.0) -> int:
     kind = random.random()
     if kind < 0.35:
         red = (random.uniform(0.01, 0.06), random.uniform(0.3, 0.6), random.uniform(0.35, 0.65))
-        return surface(scene, "bricks", red, *shades(red, 0.75), (0.1, 0.1, random.uniform(0.4, 0.75)), repeat=1.2 * repeat, gloss=0.0)
+        return surface(
+            scene,
+            "bricks",
+            red,
+            *shades(red, 0.75),
+            (0.1, 0.1, random.uniform(0.4, 0.75)),
+            repeat=1.2 * repeat,
+            gloss=0.0,
+        )
     if kind < 0.6:
-        return surface(scene, "stones", pale, *shades(pale, 0.8), (0.1, 0.1, 0.4), repeat=random.uniform(1.2, 2.5) * repeat, gloss=0.0)
+        return surface(
+            scene,
+            "stones",
+            pale,
+            *shades(pale, 0.8),
+            (0.1, 0.1, 0.4),
+            repeat=random.uniform(1.2, 2.5) * repeat,
+            gloss=0.0,
+        )
     texture = random.choice(["plaster", "plaster", "concrete", "planks"])
     return surface(scene, texture, *shades(pale, 1.0, 0.8, 0.7), repeat=random.uniform(2, 4) * repeat, gloss=0.0)
 
@@ -198,14 +255,19 @@ def soil(scene: Scene, kind: str) -> int:
     """Open ground: grass, litter (leaves, gravel), asphalt, paving, sand."""
     random = scene.random
     if kind == "grass":
-        green, dry = (random.uniform(0.17, 0.27), random.uniform(0.3, 0.6), random.uniform(0.3, 0.6)), (0.12, 0.35, random.uniform(0.4, 0.7))
+        green, dry = (
+            (random.uniform(0.17, 0.27), random.uniform(0.3, 0.6), random.uniform(0.3, 0.6)),
+            (0.12, 0.35, random.uniform(0.4, 0.7)),
+        )
         return surface(scene, "grass", green, *shades(green, 0.7), dry, repeat=random.uniform(1.2, 4), gloss=0.0)
     if kind == "litter":
         earth = (random.gauss(0.09, 0.02), random.uniform(0.2, 0.5), random.uniform(0.3, 0.6))
         return surface(scene, "litter", earth, *shades(earth, 1.3, 0.6), repeat=random.uniform(1, 3), gloss=0.0)
     if kind == "asphalt":
         grey = (0.6 * random.random(), random.uniform(0.0, 0.07), random.uniform(0.25, 0.55))
-        return surface(scene, "asphalt", *shades(grey, 1.0, 0.85, 0.7), repeat=random.uniform(3, 7), gloss=random.uniform(0, 0.2))
+        return surface(
+            scene, "asphalt", *shades(grey, 1.0, 0.85, 0.7), repeat=random.uniform(3, 7), gloss=random.uniform(0, 0.2)
+        )
     if kind == "paving":
         pale = (random.gauss(0.09, 0.03), random.uniform(0.03, 0.2), random.uniform(0.4, 0.75))
         texture = random.choice(["tiles", "stones", "cobbles", "bricks"])
@@ -223,7 +285,9 @@ def foliage(scene: Scene, texture: str = "leaves", *, repeat: float = 0.0, colou
 def bark(scene: Scene) -> int:
     """The bark of trees."""
     brown = (scene.random.gauss(0.08, 0.02), scene.random.uniform(0.1, 0.45), scene.random.uniform(0.2, 0.5))
-    return surface(scene, "bark", brown, *shades(brown, 0.6, 1.2), repeat=scene.random.uniform(0.4, 1.0), turned=False, gloss=0.0)
+    return surface(
+        scene, "bark", brown, *shades(brown, 0.6, 1.2), repeat=scene.random.uniform(0.4, 1.0), turned=False, gloss=0.0
+    )
 
 
 def glass(scene: Scene) -> int:

@@ -1,20 +1,18 @@
 """Whole scenes outdoors: streets, open ground, fronts of buildings, and the table of all layouts."""
 
 import math
-from random import Random
 
-from . import layouts as indoor
 from . import materials as m
 from . import outdoors as o
 from .builder import Camera, Light, Scene
-from .effects import Sensor
-from .furniture import plant
 from .layouts import eye_height, lens
 from .rooms import WORLD, wall_with_openings
+from .small_things import plant
 
 
 def outdoor_light(scene: Scene, reach: float) -> None:
-    """Sun and blue sky with or without clouds, an overcast sky, or dusk; `reach` metres ahead of the camera get shadows."""
+    """Sun and blue sky with or without clouds, an overcast sky, or dusk; `reach` metres ahead of the camera get
+    shadows."""
     random = scene.random
     weather = random.random()
     azimuth, elevation = random.uniform(-math.pi, math.pi), random.uniform(0.25, 1.3)
@@ -60,101 +58,40 @@ def backdrop(scene: Scene, distance: float) -> None:
         hill = m.surface(scene, "litter", green, *m.shades(green, 0.8, 1.15), repeat=40.0, gloss=0.0)
         for _ in range(random.randint(1, 4)):
             wide = random.uniform(150, 500)
-            scene.ellipsoid(WORLD, (random.gauss(0, 200), distance + wide / 2, -5), (wide * 1.6, wide * 0.8, wide * random.uniform(0.1, 0.35)), hill)
+            scene.ellipsoid(
+                WORLD,
+                (random.gauss(0, 200), distance + wide / 2, -5),
+                (wide * 1.6, wide * 0.8, wide * random.uniform(0.1, 0.35)),
+                hill,
+            )
     elif kind < 0.75:
-        leaf = m.foliage(scene, repeat=5.0, colour=(random.uniform(0.18, 0.32), random.uniform(0.15, 0.45), random.uniform(0.2, 0.4)))
+        leaf = m.foliage(
+            scene, repeat=5.0, colour=(random.uniform(0.18, 0.32), random.uniform(0.15, 0.45), random.uniform(0.2, 0.4))
+        )
         for i in range(14):
             tall = random.uniform(6, 16)
-            scene.ellipsoid(WORLD, ((i - 7) * distance * 0.16, distance * random.uniform(0.6, 1), tall * 0.3), (tall * 1.6, tall, tall), leaf, leafy=True)
+            scene.ellipsoid(
+                WORLD,
+                ((i - 7) * distance * 0.16, distance * random.uniform(0.6, 1), tall * 0.3),
+                (tall * 1.6, tall, tall),
+                leaf,
+                leafy=True,
+            )
     elif kind < 0.9:
         for i in range(6):
             tall = random.uniform(6, 30)
             wall = m.windowed(scene, repeat=random.uniform(6, 9))
-            scene.box(WORLD, ((i - 3) * distance * 0.35, distance * random.uniform(0.7, 1.2), tall / 2), (distance * 0.25, 12, tall), wall)
+            scene.box(
+                WORLD,
+                ((i - 3) * distance * 0.35, distance * random.uniform(0.7, 1.2), tall / 2),
+                (distance * 0.25, 12, tall),
+                wall,
+            )
 
 
 def ground_plane(scene: Scene, kind: str) -> None:
     """Flat ground to the horizon; kind: see materials.soil."""
     scene.box(WORLD, (0, 0, -50), (3000, 3000, 100), m.soil(scene, kind))
-
-
-def row(scene: Scene, x: float, start: float, end: float, gap: float, put) -> None:
-    """Alike things along y: calls put(frame) every `gap` metres."""
-    y, count = start + scene.random.uniform(0, gap), 0
-    while y < end and count < 12:
-        put(WORLD.at(x, y))
-        y, count = y + gap * scene.random.uniform(0.85, 1.15), count + 1
-
-
-def buildings(scene: Scene, side: int, x: float, start: float, end: float) -> None:
-    """A closed or loose row of houses along y, their fronts at x, looking towards the street."""
-    random = scene.random
-    y = start
-    while y < end:
-        wide, tall, depth = random.uniform(6, 18), random.choice([random.uniform(4, 8), random.uniform(7, 20)]), random.uniform(8, 12)
-        front = WORLD.at(x, y + wide / 2, 0, yaw=-side * math.pi / 2)  # the frame's -y looks to the street
-        if y < start + 25:
-            scene.box(front, (0, depth / 2, tall / 2), (wide, depth, tall), m.masonry(scene))
-            o.windows(scene, front, wide, tall, m.glass(scene), m.paint(scene, (0.1, 0.05, random.choice([0.9, 0.25]))), door=True)
-            scene.box(front, (0, depth / 2, tall), (wide + 0.4, depth + 0.4, 0.3), m.masonry(scene))
-        else:
-            scene.box(front, (0, depth / 2, tall / 2), (wide, depth, tall), m.windowed(scene, repeat=random.uniform(5, 8)))
-        y += wide + (0.0 if random.random() < 0.7 else random.uniform(1, 8))
-
-
-def street(scene: Scene) -> None:
-    """A street with houses, trees, cars, lamps and people, seen from the road, the pavement or above."""
-    random = scene.random
-    half, pavement = random.uniform(2.5, 6), random.uniform(1.2, 4)
-    side_x = half + pavement
-    place = random.choice([0.0, half * 0.6, side_x - 0.8, -side_x + 0.8])
-    height = eye_height(random) if random.random() < 0.85 else random.uniform(2.5, 7)
-    roll, view = lens(random)
-    yaw = random.gauss(0, 0.2) if random.random() < 0.7 else random.uniform(-1.5, 1.5)
-    scene.camera = Camera((place, 0.0, height), yaw, random.gauss(-0.05, 0.08) - 0.04 * (height - 1.5), roll, view)
-    outdoor_light(scene, random.uniform(12, 20))
-    ground_plane(scene, random.choice(["grass", "paving", "litter"]))
-    scene.box(WORLD, (0, 90, -0.49), (2 * half, 260, 1.0), m.soil(scene, "asphalt" if random.random() < 0.75 else "paving"))
-    slabs = m.soil(scene, random.choice(["paving", "asphalt"]))
-    white = m.surface(scene, "speckle", (0.12, 0.03, 0.85), repeat=2.0)
-    for side in (-1, 1):
-        scene.box(WORLD, (side * (half + pavement / 2), 90, -0.43), (pavement, 260, 1.1), slabs)
-        scene.box(WORLD, (side * (half + 0.08), 90, -0.425), (0.16, 260, 1.1), m.soil(scene, "sand"))
-    for i in range(random.choice([0, 9])):
-        scene.box(WORLD, (0, i * 6.0 - 4, 0.012), (0.12, 3.0, 0.01), white)
-    if random.random() < 0.2:
-        y = random.uniform(4, 15)
-        for i in range(int(half * 2)):
-            scene.box(WORLD, (i - half + 0.5, y, 0.012), (0.5, 3.0, 0.01), white)
-    style, leaves = random.choice([None, "leafy", "leafy", "bare"]), m.leaf_colour(random)
-    for side in (-1, 1):
-        kind = random.random()
-        if kind < 0.7:
-            buildings(scene, side, side * (side_x + random.choice([0.0, 0.0, random.uniform(1, 6)])), -15.0, random.uniform(25, 75))
-        elif kind < 0.85:
-            frame = WORLD.at(side * side_x, -6.0, 0, yaw=math.pi / 2)
-            o.fence(scene, frame, 26.0, random.uniform(0.9, 1.8))
-            row(scene, side * (side_x + 8), -5, 70, 15, lambda p, side=side: o.house(scene, p.at(yaw=-side * math.pi / 2), 9, 8, random.uniform(3, 6)))
-        else:
-            scene.box(WORLD, (side * (side_x + 0.2), 30, 1.0), (0.4, 120, random.uniform(1.5, 3)), m.masonry(scene))
-        if random.random() < 0.6:
-            tall = random.uniform(4, 9)
-            row(scene, side * (half + 0.7), 3, 60, random.uniform(6, 12), lambda p, tall=tall: o.tree(scene, p, tall, style=style, colour=leaves))
-        if random.random() < 0.65:
-            row(scene, side * (half - 1.0), -4, 45, random.uniform(5.2, 9), lambda p: o.car(scene, p.at(yaw=random.choice([0, math.pi]))))
-        if random.random() < 0.4:
-            tall = random.uniform(4, 8)
-            row(scene, side * (half + 0.4), 2, 70, random.uniform(10, 20), lambda p, side=side, tall=tall: o.street_lamp(scene, p.at(yaw=math.pi / 2 * (1 + side)), tall))
-        if random.random() < 0.25:
-            post = m.metal(scene)
-            row(scene, side * (half + 0.35), 1, 20, 1.6, lambda p, post=post: scene.cylinder(p, (0, 0, 0), 0.06, 0.95, post))
-        for _ in range(random.randint(0, 4)):
-            walker = WORLD.at(side * (half + pavement * random.uniform(0.25, 0.9)), random.uniform(2.5, 30), 0.12, yaw=random.uniform(-3, 3))
-            random.choice([o.person, o.person, o.person, o.sign, o.bench, o.bin_])(scene, walker)
-    for _ in range(random.choice([0, 1, 2])):
-        o.car(scene, WORLD.at(random.uniform(-0.5, 0.5) * half, random.uniform(6, 40), 0, yaw=random.choice([0, math.pi])))
-    backdrop(scene, random.uniform(90, 180))
-    scene.clear_view(0.6)
 
 
 def ground(scene: Scene) -> None:
@@ -169,11 +106,21 @@ def ground(scene: Scene) -> None:
     ground_plane(scene, kind)
     if random.random() < 0.4:
         path = WORLD.at(random.gauss(0, 2), 0, 0, yaw=random.gauss(0, 0.9))
-        scene.box(path, (0, 0, -0.48), (random.uniform(1, 4), 200, 1.0), m.soil(scene, random.choice(["sand", "paving", "asphalt", "litter"])))
+        scene.box(
+            path,
+            (0, 0, -0.48),
+            (random.uniform(1, 4), 200, 1.0),
+            m.soil(scene, random.choice(["sand", "paving", "asphalt", "litter"])),
+        )
     for _ in range(random.choice([0, 0, 2, 4])):
         wide = random.uniform(8, 40)
         mound = (random.gauss(0, 20), random.uniform(8, 60), -0.2)
-        scene.ellipsoid(WORLD, mound, (wide, wide, wide * random.uniform(0.03, 0.15)), m.soil(scene, "grass" if kind != "sand" else "sand"))
+        scene.ellipsoid(
+            WORLD,
+            mound,
+            (wide, wide, wide * random.uniform(0.03, 0.15)),
+            m.soil(scene, "grass" if kind != "sand" else "sand"),
+        )
 
     def somewhere(nearest: float, farthest: float):
         y = nearest * (farthest / nearest) ** random.random()
@@ -181,7 +128,13 @@ def ground(scene: Scene) -> None:
 
     leaves, style = m.leaf_colour(random), random.choice([None, None, "leafy", "bare", "conifer"])
     for _ in range(random.randint(0, 9)):
-        o.tree(scene, somewhere(4, 60), random.uniform(3, 12), style=style, colour=leaves if random.random() < 0.7 else None)
+        o.tree(
+            scene,
+            somewhere(4, 60),
+            random.uniform(3, 12),
+            style=style,
+            colour=leaves if random.random() < 0.7 else None,
+        )
     for _ in range(random.choice([0, 1, 3, 6])):
         o.bush(scene, somewhere(2.5, 30), random.uniform(0.4, 1.8))
     for _ in range(random.choice([0, 0, 1, 2, 5])):
@@ -190,7 +143,15 @@ def ground(scene: Scene) -> None:
     for _ in range(random.choice([0, 0, 0, 1, 4])):
         o.animal(scene, somewhere(1.5 + size, 20), size)
     for _ in range(random.choice([0, 0, 1, 3])):
-        random.choice([o.bench, o.sign, o.bin_, lambda s, p: o.rock(s, p, random.uniform(0.3, 2)), lambda s, p: o.street_lamp(s, p, 5)])(scene, somewhere(3, 25))
+        random.choice(
+            [
+                o.bench,
+                o.sign,
+                o.bin_,
+                lambda s, p: o.rock(s, p, random.uniform(0.3, 2)),
+                lambda s, p: o.street_lamp(s, p, 5),
+            ]
+        )(scene, somewhere(3, 25))
     if kind in ("grass", "litter") and random.random() < 0.6:
         o.tufts(scene, WORLD.at(0, 4.5), 7, 7, random.randint(5, 25))
     if random.random() < 0.3:
@@ -199,7 +160,13 @@ def ground(scene: Scene) -> None:
         o.car(scene, somewhere(6, 30))
     for _ in range(random.choice([0, 0, 1, 2])):
         place = somewhere(15, 60)
-        o.house(scene, WORLD.at(place.origin[0], place.origin[1], 0, yaw=random.gauss(0, 0.5)), random.uniform(7, 14), random.uniform(7, 10), random.uniform(3, 7))
+        o.house(
+            scene,
+            WORLD.at(place.origin[0], place.origin[1], 0, yaw=random.gauss(0, 0.5)),
+            random.uniform(7, 14),
+            random.uniform(7, 10),
+            random.uniform(3, 7),
+        )
     backdrop(scene, random.uniform(50, 200))
     scene.clear_view(0.5)
 
@@ -213,7 +180,12 @@ def facade(scene: Scene) -> None:
     scene.camera = Camera((0.0, 0.0, height), 0.0, random.gauss(0.03, 0.1), roll, view)
     outdoor_light(scene, max(4.0, distance * 0.8))
     ground_plane(scene, random.choice(["paving", "asphalt", "grass", "litter"]))
-    scene.box(WORLD, (0, distance * random.uniform(0.3, 0.9), -0.48), (60, distance * 0.35, 1.0), m.soil(scene, random.choice(["paving", "grass", "sand"])))
+    scene.box(
+        WORLD,
+        (0, distance * random.uniform(0.3, 0.9), -0.48),
+        (60, distance * 0.35, 1.0),
+        m.soil(scene, random.choice(["paving", "grass", "sand"])),
+    )
     front = WORLD.at(0, distance, 0, yaw=turn)
     wall, tall = m.masonry(scene), random.uniform(3, 14)
     if random.random() < 0.4:  # an opening that leads inside
@@ -221,11 +193,24 @@ def facade(scene: Scene) -> None:
         x = random.uniform(-3, 3)
         wall_with_openings(scene, front, 40, tall, [(x, x + wide, 0.0, high)], wall)
         inner = front.at(x + wide / 2, random.uniform(1, 5))
-        scene.box(inner, (0, 0.5, high / 2), (wide * 3, 0.1, high * 1.5), m.surface(scene, "panels", m.wood_colour(random), repeat=0.0))
+        scene.box(
+            inner,
+            (0, 0.5, high / 2),
+            (wide * 3, 0.1, high * 1.5),
+            m.surface(scene, "panels", m.wood_colour(random), repeat=0.0),
+        )
     else:
         scene.box(front, (0, 4, tall / 2), (40, 8, tall), wall)
         if random.random() < 0.75:
-            o.windows(scene, front, 26, tall, m.glass(scene), m.paint(scene, (0.1, 0.08, random.choice([0.9, 0.6, 0.25]))), door=True)
+            o.windows(
+                scene,
+                front,
+                26,
+                tall,
+                m.glass(scene),
+                m.paint(scene, (0.1, 0.08, random.choice([0.9, 0.6, 0.25]))),
+                door=True,
+            )
     stone = m.masonry(scene)
     if random.random() < 0.35:
         for i in range(6):
@@ -241,7 +226,9 @@ def facade(scene: Scene) -> None:
 
     def before(lowest: float = 0.3):
         part = random.uniform(lowest, 0.95)
-        return WORLD.at(random.uniform(-0.5, 0.5) * distance * part, distance * part - 0.4, 0, yaw=random.uniform(-3, 3))
+        return WORLD.at(
+            random.uniform(-0.5, 0.5) * distance * part, distance * part - 0.4, 0, yaw=random.uniform(-3, 3)
+        )
 
     for _ in range(random.choice([0, 1, 2, 3])):
         o.tree(scene, before(0.35), random.uniform(3, 9))
@@ -255,27 +242,3 @@ def facade(scene: Scene) -> None:
         plant(scene, front.at(random.gauss(0, 3), -0.4), random.uniform(0.5, 1.2))
     backdrop(scene, 80)
     scene.clear_view(0.6)
-
-
-LAYOUTS = {  # kind: (layout, weight)
-    "room": (indoor.room, 0.24),
-    "corridor": (indoor.corridor, 0.06),
-    "hall": (indoor.hall, 0.10),
-    "tabletop": (indoor.tabletop, 0.14),
-    "closeup": (indoor.closeup, 0.10),
-    "street": (street, 0.14),
-    "ground": (ground, 0.12),
-    "facade": (facade, 0.10),
-}
-KINDS = tuple(LAYOUTS)
-
-
-def make_scene(seed: int, kinds: tuple[str, ...] | None = None) -> Scene:
-    """The scene of a seed: its kind (one of `kinds`, or of all by their weights), solids, lights and camera."""
-    random = Random(seed)
-    names = kinds or KINDS
-    kind = random.choices(names, [LAYOUTS[name][1] for name in names])[0]
-    scene = Scene(kind, random)
-    LAYOUTS[kind][0](scene)
-    scene.cloud_shift, scene.sensor = random.random(), Sensor.draw(random)
-    return scene

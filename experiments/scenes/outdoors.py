@@ -12,7 +12,11 @@ def person(scene: Scene, frame: Frame, *, height: float | None = None, seated: b
     random = scene.random
     h = height or random.choice([random.uniform(1.55, 1.9), random.uniform(1.55, 1.9), random.uniform(0.9, 1.4)])
     skin = m.paint(scene, (random.uniform(0.05, 0.08), random.uniform(0.3, 0.55), random.uniform(0.35, 0.9)), gloss=0.1)
-    top, trousers, hair = m.textile(scene), m.textile(scene), m.paint(scene, (0.08, 0.4, random.uniform(0.05, 0.5)), gloss=0.2)
+    top, trousers, hair = (
+        m.textile(scene),
+        m.textile(scene),
+        m.paint(scene, (0.08, 0.4, random.uniform(0.05, 0.5)), gloss=0.2),
+    )
     shoes = m.paint(scene, (0.1, 0.1, random.choice([0.1, 0.2, 0.9])))
     step = random.gauss(0, 0.12) * h
     hip = 0.5 if seated else 0.5 * h
@@ -47,24 +51,39 @@ def animal(scene: Scene, frame: Frame, length: float | None = None) -> None:
     random = scene.random
     s = length or random.choice([0.4, 0.7, 1.6, 2.4])
     colour = random.choice([(0.08, 0.4, 0.5), (0.1, 0.15, 0.8), (0.08, 0.1, 0.2), (0.07, 0.5, 0.35), (0.1, 0.05, 0.45)])
-    fur = m.surface(scene, random.choice(["fur", "fur", "spots", "plaster"]), colour, *m.shades(colour, 0.6, 1.5), repeat=0.8 * s, gloss=0.0)
+    fur = m.surface(
+        scene,
+        random.choice(["fur", "fur", "spots", "plaster"]),
+        colour,
+        *m.shades(colour, 0.6, 1.5),
+        repeat=0.8 * s,
+        gloss=0.0,
+    )
     tall = s * random.uniform(0.3, 0.6)
     scene.ellipsoid(frame, (0, 0, tall + 0.15 * s), (s, 0.36 * s, 0.42 * s), fur)
     for x in (-0.32, 0.32):
         for y in (-0.1, 0.1):
-            scene.limb(frame, (x * s, y * s, tall + 0.1 * s), ((x + random.gauss(0, 0.05)) * s, y * s, 0.02 * s), 0.06 * s, fur)
+            scene.limb(
+                frame, (x * s, y * s, tall + 0.1 * s), ((x + random.gauss(0, 0.05)) * s, y * s, 0.02 * s), 0.06 * s, fur
+            )
     neck = random.uniform(0.1, 0.35) * s
     head = (0.62 * s, 0, tall + 0.25 * s + neck)
     scene.limb(frame, (0.38 * s, 0, tall + 0.2 * s), head, 0.11 * s, fur)
     scene.ellipsoid(frame, head, (0.3 * s, 0.2 * s, 0.22 * s), fur)
     scene.ellipsoid(frame, (head[0] + 0.15 * s, 0, head[2] - 0.04 * s), (0.18 * s, 0.11 * s, 0.11 * s), fur)
     for sy in (-1, 1):
-        scene.ellipsoid(frame, (head[0] - 0.05 * s, sy * 0.09 * s, head[2] + 0.1 * s), (0.03 * s, 0.07 * s, 0.14 * s), fur)
-    scene.rod(frame, (-0.48 * s, 0, tall + 0.25 * s), (-0.75 * s, 0, tall + random.uniform(-0.1, 0.5) * s), 0.03 * s, fur)
+        scene.ellipsoid(
+            frame, (head[0] - 0.05 * s, sy * 0.09 * s, head[2] + 0.1 * s), (0.03 * s, 0.07 * s, 0.14 * s), fur
+        )
+    scene.rod(
+        frame, (-0.48 * s, 0, tall + 0.25 * s), (-0.75 * s, 0, tall + random.uniform(-0.1, 0.5) * s), 0.03 * s, fur
+    )
 
 
 @thing
-def tree(scene: Scene, frame: Frame, height: float, *, style: str | None = None, colour: m.Vector | None = None) -> None:
+def tree(
+    scene: Scene, frame: Frame, height: float, *, style: str | None = None, colour: m.Vector | None = None
+) -> None:
     """A leafy, bare or conifer tree."""
     random = scene.random
     style = style or random.choice(["leafy", "leafy", "leafy", "bare", "conifer"])
@@ -75,11 +94,15 @@ def tree(scene: Scene, frame: Frame, height: float, *, style: str | None = None,
         scene.cylinder(frame, (0, 0, 0), radius, height * 0.3, wood)
         for i in range(4):
             wide = height * (0.24 - 0.05 * i)
-            scene.ellipsoid(frame, (0, 0, height * (0.28 + 0.2 * i)), (2 * wide, 2 * wide, height * 0.36), leaf, leafy=True)
+            scene.ellipsoid(
+                frame, (0, 0, height * (0.28 + 0.2 * i)), (2 * wide, 2 * wide, height * 0.36), leaf, leafy=True
+            )
         return
     fork = height * random.uniform(0.25, 0.5)
     scene.rod(frame, (0, 0, -0.2), (*lean, fork), radius, wood, end_radius=radius * 0.75)
-    scene.rod(frame, (*lean, fork), (lean[0] * 2, lean[1] * 2, height * 0.8), radius * 0.75, wood, end_radius=radius * 0.25)
+    scene.rod(
+        frame, (*lean, fork), (lean[0] * 2, lean[1] * 2, height * 0.8), radius * 0.75, wood, end_radius=radius * 0.25
+    )
     colour = colour or m.leaf_colour(random)
     leaf = m.foliage(scene, repeat=height * random.uniform(0.12, 0.3), colour=colour)
     ragged, bough = random.random() < 0.65, m.foliage(scene, "crown", colour=colour)
@@ -87,13 +110,22 @@ def tree(scene: Scene, frame: Frame, height: float, *, style: str | None = None,
     spread = height * random.uniform(0.18, 0.3)
     for i in range(random.randint(6, 10)):
         angle, reach = i * 2.4 + random.random(), spread * random.uniform(0.5, 1.1)
-        tip = (lean[0] + reach * math.cos(angle), lean[1] + reach * math.sin(angle), fork + (height - fork) * random.uniform(0.3, 0.8))
+        tip = (
+            lean[0] + reach * math.cos(angle),
+            lean[1] + reach * math.sin(angle),
+            fork + (height - fork) * random.uniform(0.3, 0.8),
+        )
         scene.rod(frame, (*lean, fork * random.uniform(0.85, 1.15)), tip, radius * 0.45, wood, end_radius=radius * 0.12)
         if style == "leafy":
             size = spread * random.uniform(0.6, 1.3)
             if ragged:  # boughs with a ragged outline around smaller balls
                 for turn in (0.0, 1.6):
-                    scene.card(frame.at(*tip, yaw=angle + turn).tilted(pitch=random.gauss(0, 0.3)), (0, 0, 0), (size * 1.7, size * 1.5), bough)
+                    scene.card(
+                        frame.at(*tip, yaw=angle + turn).tilted(pitch=random.gauss(0, 0.3)),
+                        (0, 0, 0),
+                        (size * 1.7, size * 1.5),
+                        bough,
+                    )
                 size *= 0.7
             scene.ellipsoid(frame, tip, (size, size, size * random.uniform(0.6, 0.9)), leaf, leafy=True)
         else:
@@ -102,8 +134,12 @@ def tree(scene: Scene, frame: Frame, height: float, *, style: str | None = None,
     if style == "leafy":
         if ragged:
             for i in range(3):
-                scene.card(frame.at(*lean, height * 0.82, yaw=i * 1.05), (0, 0, 0), (spread * 2.2, height * 0.42), bough)
-        scene.ellipsoid(frame, (lean[0], lean[1], height * 0.8), (spread * 1.4, spread * 1.4, height * 0.32), leaf, leafy=True)
+                scene.card(
+                    frame.at(*lean, height * 0.82, yaw=i * 1.05), (0, 0, 0), (spread * 2.2, height * 0.42), bough
+                )
+        scene.ellipsoid(
+            frame, (lean[0], lean[1], height * 0.8), (spread * 1.4, spread * 1.4, height * 0.32), leaf, leafy=True
+        )
 
 
 @thing
@@ -116,9 +152,17 @@ def bush(scene: Scene, frame: Frame, size: float) -> None:
             scene.card(frame.at(yaw=i * 1.05 + random.random()), (0, 0, size / 2), (size * 1.2, size), leaf)
         return
     colour = m.leaf_colour(random)
-    leaf, bough = m.foliage(scene, repeat=random.uniform(0.3, 0.7), colour=colour), m.foliage(scene, "crown", colour=colour)
+    leaf, bough = (
+        m.foliage(scene, repeat=random.uniform(0.3, 0.7), colour=colour),
+        m.foliage(scene, "crown", colour=colour),
+    )
     for _ in range(random.randint(2, 4)):
-        scene.card(frame.at(random.gauss(0, 0.25) * size, 0, size * 0.4, yaw=random.uniform(0, 3)), (0, 0, 0), (size * 1.3, size), bough)
+        scene.card(
+            frame.at(random.gauss(0, 0.25) * size, 0, size * 0.4, yaw=random.uniform(0, 3)),
+            (0, 0, 0),
+            (size * 1.3, size),
+            bough,
+        )
         s = size * random.uniform(0.6, 1.0)
         place = (random.gauss(0, 0.3) * size, random.gauss(0, 0.3) * size, s * 0.35)
         scene.ellipsoid(frame, place, (s, s, s * 0.9), leaf, leafy=True)
@@ -127,7 +171,9 @@ def bush(scene: Scene, frame: Frame, size: float) -> None:
 def tufts(scene: Scene, frame: Frame, width: float, depth: float, count: int) -> None:
     """Grass and weeds as cards, spread over a rectangle."""
     random = scene.random
-    leaf = m.foliage(scene, "tuft", colour=(random.uniform(0.12, 0.28), random.uniform(0.25, 0.55), random.uniform(0.3, 0.6)))
+    leaf = m.foliage(
+        scene, "tuft", colour=(random.uniform(0.12, 0.28), random.uniform(0.25, 0.55), random.uniform(0.3, 0.6))
+    )
     size = random.uniform(0.1, 0.5)
     for _ in range(count):
         s = size * random.uniform(0.6, 1.4)
@@ -141,7 +187,9 @@ def car(scene: Scene, frame: Frame, *, style: str | None = None) -> None:
     """A car, van or lorry along the frame's y axis."""
     random = scene.random
     style = style or random.choice(["car", "car", "car", "van", "lorry"])
-    colour = random.choice([(0, 0, 0.95), (0, 0, 0.6), (0, 0, 0.35), (0, 0, 0.1), (0.6, 0.5, 0.35), (0.0, 0.75, 0.5), m.any_colour(random)])
+    colour = random.choice(
+        [(0, 0, 0.95), (0, 0, 0.6), (0, 0, 0.35), (0, 0, 0.1), (0.6, 0.5, 0.35), (0.0, 0.75, 0.5), m.any_colour(random)]
+    )
     body, pane, tyre = m.paint(scene, colour, gloss=0.7), m.glass(scene), m.paint(scene, (0, 0, 0.08), gloss=0.1)
     length, width = (random.uniform(3.8, 4.7), 1.75) if style == "car" else (random.uniform(4.8, 6.5), 2.0)
     if style == "car":
@@ -254,18 +302,28 @@ def house(scene: Scene, frame: Frame, width: float, depth: float, height: float)
     scene.box(frame, (0, 0, height / 2), (width, depth, height), wall)
     windows(scene, frame.at(0, -depth / 2), width, height, pane, trim, door=True)
     if random.random() < 0.7:
-        roof = m.surface(scene, "bricks", (random.choice([0.02, 0.6]), random.uniform(0.1, 0.5), random.uniform(0.25, 0.5)), repeat=2.0, gloss=0.0)
+        roof = m.surface(
+            scene,
+            "bricks",
+            (random.choice([0.02, 0.6]), random.uniform(0.1, 0.5), random.uniform(0.25, 0.5)),
+            repeat=2.0,
+            gloss=0.0,
+        )
         rise, slope = random.uniform(0.5, 0.9), width / 2 + 0.4
         for sx in (-1, 1):
             place = frame.at(sx * slope / 2, 0, height + slope * rise / 2 - 0.2).tilted(roll=sx * math.atan(rise))
             scene.box(place, (0, 0, 0), (math.hypot(slope, slope * rise), depth + 0.8, 0.15), roof)
         for i in range(6):  # the gable, as steps behind the edge of the roof
             z = slope * rise * (i + 0.5) / 6
-            scene.box(frame, (0, 0, height + z - 0.3), (2 * (slope - z / rise) - 0.6, depth, slope * rise / 6 + 0.02), wall)
+            scene.box(
+                frame, (0, 0, height + z - 0.3), (2 * (slope - z / rise) - 0.6, depth, slope * rise / 6 + 0.02), wall
+            )
         scene.box(frame, (width * 0.25, 0, height + slope * rise * 0.7), (0.6, 0.6, 1.6), wall)
 
 
-def windows(scene: Scene, frame: Frame, width: float, height: float, pane: int, trim: int, *, door: bool = False) -> None:
+def windows(
+    scene: Scene, frame: Frame, width: float, height: float, pane: int, trim: int, *, door: bool = False
+) -> None:
     """Rows of windows on a wall in the frame's x-z plane that faces -y: panes with frames, ledges and a door below."""
     random = scene.random
     storey, gap = random.uniform(2.7, 3.4), random.uniform(1.8, 3.2)
@@ -277,7 +335,12 @@ def windows(scene: Scene, frame: Frame, width: float, height: float, pane: int, 
         for j in range(min(rows, 5)):
             if j == 0 and i == middle:
                 scene.box(frame, (x, -0.02, 1.1), (1.15, 0.12, 2.2), trim)
-                scene.box(frame, (x, -0.05, 1.05), (0.95, 0.1, 2.05), m.surface(scene, "panels", m.any_colour(random), repeat=0.0))
+                scene.box(
+                    frame,
+                    (x, -0.05, 1.05),
+                    (0.95, 0.1, 2.05),
+                    m.surface(scene, "panels", m.any_colour(random), repeat=0.0),
+                )
                 continue
             z = storey * (j + 0.55)
             scene.box(frame, (x, 0, z), (wide + 0.16, 0.14, tall + 0.16), trim)

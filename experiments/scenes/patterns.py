@@ -1,16 +1,15 @@
 """Painters of patterns: noise, wood, bricks, text, leaves, ... Each repeats without a seam.
 
-A pattern says where a material shows its second and third colour, how bright it is, and where it is cut out; the colours
-themselves come from the material, so one pattern serves thousands of looks.
+A pattern says where a material shows its second and third colour, how bright it is, and where it is cut out; the
+colours themselves come from the material, so one pattern serves thousands of looks.
 
 Letters: S texture side.
 """
 
-import math
-
 import numpy as np
 
 from .canvas import SIDE, Canvas, grid, noise, step
+from .cutouts import crown, fronds, leaves, mesh, tuft, twigs
 
 
 def plain(t: Canvas) -> None:
@@ -106,7 +105,9 @@ def tiles(t: Canvas) -> None:
 
 def cobbles(t: Canvas) -> None:
     x, y = (axis.astype(np.float32) for axis in grid())
-    points = (np.stack(np.meshgrid(np.arange(9), np.arange(9)), -1).reshape(-1, 2) + t.rng.uniform(0.15, 0.85, (81, 2))).astype(np.float32) / 9
+    points = (
+        np.stack(np.meshgrid(np.arange(9), np.arange(9)), -1).reshape(-1, 2) + t.rng.uniform(0.15, 0.85, (81, 2))
+    ).astype(np.float32) / 9
     dx = np.abs(x[..., None] - points[:, 0])
     dy = np.abs(y[..., None] - points[:, 1])
     distance = np.partition(np.hypot(np.minimum(dx, 1 - dx), np.minimum(dy, 1 - dy)), 1, axis=-1)[..., :2]
@@ -151,7 +152,9 @@ def checks(t: Canvas) -> None:
 def rug(t: Canvas) -> None:
     x, y = grid()
     u, v = np.abs(x - 0.5) * 2, np.abs(y - 0.5) * 2
-    pattern = np.sin(u * t.rng.integers(8, 30)) * np.sin(v * t.rng.integers(8, 30)) + np.cos((u + v) * t.rng.integers(5, 25))
+    pattern = np.sin(u * t.rng.integers(8, 30)) * np.sin(v * t.rng.integers(8, 30)) + np.cos(
+        (u + v) * t.rng.integers(5, 25)
+    )
     t.b, t.c = step(pattern, 0.2, 0.1), step(pattern, 1.0, 0.1)
     border = np.maximum(u, v)
     t.b[border > 0.85], t.c[(border > 0.9) & (border < 0.95)] = 0.8, 1.0
@@ -189,7 +192,9 @@ def label(t: Canvas) -> None:
     for _ in range(t.rng.integers(1, 4)):
         x, y = t.rng.uniform(0, 0.6, 2)
         b = t.rng.random()
-        t.rectangle(x, y, x + t.rng.uniform(0.2, 1.0), y + t.rng.uniform(0.1, 0.5), b=b, c=1 - b if t.rng.random() < 0.5 else 0)
+        t.rectangle(
+            x, y, x + t.rng.uniform(0.2, 1.0), y + t.rng.uniform(0.1, 0.5), b=b, c=1 - b if t.rng.random() < 0.5 else 0
+        )
     top = t.rng.uniform(0.6, 0.95)
     t.text(0.08, top - 0.3, 0.95, top, line=t.rng.uniform(0.12, 0.28), b=0.0, c=1.0)
     t.text(0.08, 0.06, 0.95, 0.25, line=0.05, b=t.rng.random())
@@ -276,74 +281,9 @@ def louvres(t: Canvas) -> None:
     t.shade = 0.7 + 0.5 * ((y * t.rng.integers(12, 28)) % 1.0)
 
 
-def leaves(t: Canvas) -> None:
-    t.alpha = step(noise(t.rng, t.rng.uniform(0.4, 0.85)), t.rng.uniform(0.44, 0.52), 0.02)
-    t.b, t.c = noise(t.rng, 1.0), step(noise(t.rng, 0.6), 0.65, 0.1)
-    t.shade = 0.25 + 1.5 * noise(t.rng, 0.5)
-
-
-def crown(t: Canvas) -> None:
-    """The ragged outline of a bough full of leaves."""
-    leaves(t)
-    x, y = grid()
-    ragged = np.hypot(x - 0.5, y - 0.5) + 0.35 * (noise(t.rng, 1.0) - 0.5)
-    t.alpha = t.alpha * (ragged < 0.4) * (np.maximum(abs(x - 0.5), abs(y - 0.5)) < 0.49)
-    t.shade *= 0.7 + 0.6 * y
-
-
-def blade(t: Canvas, x: float, y: float, angle: float, length: float, width: float, bend: float) -> None:
-    """A leaf or twig that starts at (x, y), leans by `angle` from upright, bends, and narrows towards its end."""
-    parts = max(4, int(length * SIDE / 4))
-    for number in range(parts):
-        part = number / parts
-        half = max(width * (1 - part) * min(1.0, 0.3 + 4 * part), 0.003)
-        t.rectangle(x - half, y - 0.006, x + half, y + 0.016, alpha=1.0, shade=0.6 + 0.6 * part, b=part)
-        x, y = x + length / parts * math.sin(angle), y + length / parts * math.cos(angle)
-        x, y = min(max(x, 0.02), 0.97), min(max(y, 0.02), 0.97)
-        angle += bend / parts
-
-
-def fronds(t: Canvas) -> None:
-    t.alpha[:] = 0.0
-    for _ in range(t.rng.integers(14, 30)):
-        angle = float(t.rng.uniform(-1.1, 1.1))
-        blade(t, 0.5 + t.rng.normal(0, 0.04), 0.02, angle, t.rng.uniform(0.5, 1.0), t.rng.uniform(0.008, 0.03), angle * 1.2)
-
-
-def tuft(t: Canvas) -> None:
-    t.alpha[:] = 0.0
-    for _ in range(90):
-        angle = t.rng.normal(0, 0.35)
-        blade(t, t.rng.uniform(0.05, 0.95), 0.0, angle, t.rng.uniform(0.3, 0.95), 0.008, angle)
-
-
-def twigs(t: Canvas) -> None:
-    t.alpha[:] = 0.0
-
-    def grow(x, y, angle, length, width):
-        end_x, end_y = x + length * np.sin(angle), y + length * np.cos(angle)
-        blade(t, x, y, angle, length, width, t.rng.normal(0, 0.3))
-        if length > 0.06:
-            for _ in range(3):
-                grow(end_x, end_y, angle + t.rng.normal(0, 0.6), length * t.rng.uniform(0.55, 0.8), width * 0.6)
-
-    for side in (-0.5, 0.0, 0.5):
-        grow(0.5, 0.0, side, 0.33, 0.012)
-    t.shade[:] = 0.7
-
-
-def mesh(t: Canvas) -> None:
-    x, y = grid()
-    count, width = int(t.rng.integers(5, 12)), t.rng.uniform(0.08, 0.2)
-    lines = ((x + y) * count % 1 < width) | ((x - y) * count % 1 < width)
-    if t.rng.random() < 0.5:
-        lines = (x * count % 1 < width) | (y * 2 % 1 < 0.06)
-    t.alpha = lines * 1.0
-
-
 RECIPES = {  # painter: how many variants
-    plain: 2, plaster: 4, concrete: 4, speckle: 3, carpet: 3, cloth: 4, marble: 2, wood: 4, planks: 5, bricks: 4, stones: 4,
-    tiles: 5, cobbles: 2, grass: 4, litter: 3, asphalt: 3, stripes: 5, checks: 3, rug: 3, spots: 5, fur: 3, bark: 3, page: 3,
-    label: 12, painting: 6, screen: 2, keyboard: 1, facade: 8, panels: 6, spines: 3, folds: 3, louvres: 2, leaves: 5, crown: 4, fronds: 4,
-    tuft: 3, twigs: 3, mesh: 3,
+    plain: 2, plaster: 4, concrete: 4, speckle: 3, carpet: 3, cloth: 4, marble: 2, wood: 4, planks: 5, bricks: 4,
+    stones: 4, tiles: 5, cobbles: 2, grass: 4, litter: 3, asphalt: 3, stripes: 5, checks: 3, rug: 3, spots: 5, fur: 3,
+    bark: 3, page: 3, label: 12, painting: 6, screen: 2, keyboard: 1, facade: 8, panels: 6, spines: 3, folds: 3,
+    louvres: 2, leaves: 5, crown: 4, fronds: 4, tuft: 3, twigs: 3, mesh: 3,
 }  # fmt: skip

@@ -4,6 +4,7 @@ Letters: B scenes, H W picture, K solids and M materials of all scenes.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -12,21 +13,22 @@ from torch import Tensor
 from . import effects
 from .builder import SHAPE_NAMES, SOLID_COLUMNS, Scene
 from .camera import Cameras, Rays, camera_rays, make_cameras
+from .kinds import make_scene
 from .lighting import gather_lights, shade, shadows
-from .open_layouts import make_scene
 from .surface import visible_surface
 from .textures import texture_library
 from .visibility import Solids, trace
 
-SCENES_AT_ONCE = {"cpu": 8}  # larger batches leave the processor's cache; other devices take the whole batch
+SCENES_AT_ONCE = 4  # on a CPU: more leave the processor's cache; other devices take the whole batch
 
 
 @dataclass
 class RenderedBatch:
     """Pictures with exact depth.
 
-    images_rgb: B x 3 x H x W float32, 0..1 in steps of 1/255. depth: B x H x W float32, metres along the camera's axis (z-depth),
-    infinity where the sky is. cameras: focal lengths, centres, poses. kinds: "room", "street", ... of every scene.
+    images_rgb: B x 3 x H x W float32, 0..1 in steps of 1/255. depth: B x H x W float32, metres along the camera's
+    axis (z-depth), infinity where the sky is. cameras: focal lengths, centres, poses. kinds: "room", "street", ... of
+    every scene.
     """
 
     images_rgb: Tensor
@@ -55,8 +57,8 @@ def gather_solids(scenes: list[Scene]) -> tuple[Solids, Tensor]:
 
 
 def render(scenes: list[Scene], height: int, width: int, *, device="cpu", supersample: int = 1) -> RenderedBatch:
-    """Pictures of given scenes. supersample: rays per pixel along each side for the colours, an odd number; the depth is
-    always that of the ray through the pixel's centre."""
+    """Pictures of given scenes. supersample: rays per pixel along each side for the colours, an odd number; the depth
+    is always that of the ray through the pixel's centre."""
     if supersample % 2 == 0:
         raise ValueError(f"supersample must be odd, so that one ray goes through the pixel's centre, not {supersample}")
     library = texture_library(str(torch.device(device)))
@@ -68,7 +70,9 @@ def render(scenes: list[Scene], height: int, width: int, *, device="cpu", supers
 
     on_device = Solids(solids.values.to(device), solids.scene.to(device), solids.counts, solids.cut.to(device))
     fine_cameras, materials = cameras.to(device), materials.to(device)
-    device_rays = Rays(rays.origin.to(device), rays.direction.to(device), True, rays.position, rays.axes, rays.focal, rays.centre)
+    device_rays = Rays(
+        rays.origin.to(device), rays.direction.to(device), True, rays.position, rays.axes, rays.focal, rays.centre
+    )
     surface = visible_surface(device_rays, fine_cameras, on_device, materials, library, depth, nearest)
     lit = shadows(scenes, solids, surface, library)
     lights = gather_lights(scenes, device)
@@ -90,29 +94,51 @@ def join(batches: list[RenderedBatch]) -> RenderedBatch:
     names = Cameras.__dataclass_fields__
     cameras = Cameras(**{name: torch.cat([getattr(batch.cameras, name) for batch in batches]) for name in names})
     images = torch.cat([batch.images_rgb for batch in batches])
-    return RenderedBatch(images, torch.cat([batch.depth for batch in batches]), cameras, sum((batch.kinds for batch in batches), ()))
+    return RenderedBatch(
+        images, torch.cat([batch.depth for batch in batches]), cameras, sum((batch.kinds for batch in batches), ())
+    )
 
 
-@torch.no_grad()
 def render_scenes(
-    seeds: Sequence[int], height: int, width: int, *, device="cpu", kinds: Sequence[str] | None = None, supersample: int = 1
+    seeds: Sequence[int],
+    height: int,
+    width: int,
+    *,
+    device="cpu",
+    kinds: Sequence[str] | None = None,
+    supersample: int = 1,
 ) -> RenderedBatch:
     """The pictures of some seeds. A seed gives the same scene in any batch and at any size.
 
     kinds: draw from these only (see KINDS), which makes other scenes of the same seeds. supersample: see `render`.
     """
     chosen = tuple(kinds) if kinds else None
-    size = SCENES_AT_ONCE.get(torch.device(device).type, max(len(seeds), 1))
-    return join(
-        [
-            render([make_scene(int(seed), chosen) for seed in seeds[i : i + size]], height, width, device=device, supersample=supersample)
-            for i in range(0, len(seeds), size)
-        ]
-    )
+    on_cpu = torch.device(device).type == "cpu"
+    threads = torch.get_num_threads() if on_cpu else 1
+    size = max(1, min(SCENES_AT_ONCE, len(seeds) // threads) if on_cpu else len(seeds))
+    parts = [seeds[i : i + size] for i in range(0, len(seeds), size)]
+
+    @torch.no_grad()
+    def render_part(part: Sequence[int]) -> RenderedBatch:
+        if threads > 1:
+            torch.set_num_threads(1)  # of this worker
+        scenes = [make_scene(int(seed), chosen) for seed in part]
+        return render(scenes, height, width, device=device, supersample=supersample)
+
+    if threads == 1:
+        return join([render_part(part) for part in parts])
+    # Threads that render scenes of their own never wait for each other, as those that share every operation do.
+    texture_library("cpu")  # painted before the threads start, once
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            return join(list(pool.map(render_part, parts)))
+    finally:
+        torch.set_num_threads(threads)  # of this thread, and what new ones start with
 
 
 def stream(seed: int, batch_size: int, height: int, width: int, device="cpu") -> Iterator[RenderedBatch]:
-    """Endless batches of scenes that never repeat; the same seed gives the same stream. Streams of different seeds differ."""
+    """Endless batches of scenes that never repeat; the same seed gives the same stream. Streams of different seeds
+    differ."""
     first = seed * (1 << 40)
     while True:
         yield render_scenes(range(first, first + batch_size), height, width, device=device)

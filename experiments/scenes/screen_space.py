@@ -1,4 +1,5 @@
-"""What can be seen of a scene in its own picture: how open a point is, and what it mirrors. Both at half the picture's size.
+"""What can be seen of a scene in its own picture: how open a point is, and what it mirrors. Both at half the
+picture's size.
 
 Letters: B scenes, H W picture, h w half of it.
 """
@@ -79,7 +80,8 @@ def contact_shading(depth: Tensor, surface: Surface, cameras: Cameras, radius: T
 
 
 def mirrored(light: Tensor, depth: Tensor, surface: Surface, cameras: Cameras, bounce: Triple) -> tuple[Tensor, Tensor]:
-    """Follow the mirrored rays through the picture: what they meet there (B 3 H W), and where they meet anything (B H W, 0..1).
+    """Follow the mirrored rays through the picture: what they meet there (B 3 H W), and where they meet anything (B H
+    W, 0..1).
 
     light: B x 3 x H x W; bounce: directions of the mirrored rays in the world.
     """

@@ -1,7 +1,8 @@
 """Where rays meet the solids, each in its own coordinates, where it fills the cube -1..1.
 
-All functions take the ray's origin and direction as tuples (x, y, z) of P x Q tensors (or P x 1, where all rays of a row share
-them) and return the smallest ray parameter t > near at which the ray enters, infinity where it misses. P pairs, Q pixels.
+All functions take the ray's origin and direction as tuples (x, y, z) of P x Q tensors (or P x 1, where all rays of a
+row share them) and return the smallest ray parameter t > near at which the ray enters, infinity where it misses. P
+pairs, Q pixels.
 """
 
 import torch
@@ -103,7 +104,8 @@ def hit_card(origin: Triple, direction: Triple, near: float, cut: "Cut") -> Tens
 
 
 class Cut:
-    """What cuts holes into a row of pairs: texture and level (P x 1), and repeats of it per unit along x, y, z (P x 1 each)."""
+    """What cuts holes into a row of pairs: texture and level (P x 1), and repeats of it per unit along x, y, z (P x 1
+    each)."""
 
     def __init__(self, library: Tensor, texture: Tensor, level: Tensor, scale: Triple):
         self.library, self.texture, self.level, self.scale = library, texture, level, scale

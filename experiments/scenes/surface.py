@@ -20,7 +20,8 @@ Triple = tuple[Tensor, Tensor, Tensor]
 
 @dataclass
 class Surface:
-    """Visible points; where the sky is, the numbers mean nothing. Every field is B x H x W, or three of them (x, y, z or RGB)."""
+    """Visible points; where the sky is, the numbers mean nothing. Every field is B x H x W, or three of them (x, y, z
+    or RGB)."""
 
     position: Triple  # world, metres
     normal: Triple  # world, unit, towards the camera
@@ -42,7 +43,9 @@ def unit(a: Triple) -> Triple:
 
 def wide(values: Tensor) -> Tensor | Triple:
     """B -> B 1 1, and B 3 -> three times B 1 1"""
-    return values[:, None, None] if values.dim() == 1 else tuple(values[:, i, None, None] for i in range(values.shape[1]))
+    return (
+        values[:, None, None] if values.dim() == 1 else tuple(values[:, i, None, None] for i in range(values.shape[1]))
+    )
 
 
 def select(condition: Tensor, a: Triple, b: Triple) -> Triple:
@@ -73,7 +76,9 @@ def visible_surface(
         torch.tensor(solids.counts, device=depth.device),
         output_size=len(solids.values),
     )
-    values = solids.values.t().contiguous().index_select(1, nearest.clamp(min=0).view(-1)).view(-1, *depth.shape)  # columns B H W
+    values = (
+        solids.values.t().contiguous().index_select(1, nearest.clamp(min=0).view(-1)).view(-1, *depth.shape)
+    )  # columns B H W
     shape = shape_of_solid.take(nearest.clamp(min=0))
     relative = tuple(p - c for p, c in zip(position, values[0:3], strict=True))
     axes = [tuple(values[3 + 3 * i : 6 + 3 * i]) for i in range(3)]
@@ -89,7 +94,18 @@ def visible_surface(
     normal = tuple(torch.where(facing > 0, -n, n) for n in normal)
 
     looks = materials.t().contiguous().index_select(1, values[16].long().view(-1)).view(-1, *depth.shape)
-    colour = pattern_colour(looks, library, metric, local, half, axis_x, axis_y, round_side, distance / cameras.fx[:, None, None], facing.abs())
+    colour = pattern_colour(
+        looks,
+        library,
+        metric,
+        local,
+        half,
+        axis_x,
+        axis_y,
+        round_side,
+        distance / cameras.fx[:, None, None],
+        facing.abs(),
+    )
     return Surface(position, normal, ray, colour, looks[14], looks[15], sky)
 
 
@@ -128,8 +144,8 @@ def angle_of(x: Tensor, y: Tensor) -> Tensor:
 def pattern_colour(looks, library, metric, local, half, axis_x, axis_y, round_side, pixel, facing) -> Triple:
     """Linear RGB at every point: the material's three colours mixed by its texture, smoothly between texels. B H W each
 
-    looks: material columns; metric and local: coordinates along the solid's axes in metres and in -1..1; pixel: size of a
-    pixel at the point, metres; facing: cosine between ray and normal.
+    looks: material columns; metric and local: coordinates along the solid's axes in metres and in -1..1; pixel: size
+    of a pixel at the point, metres; facing: cosine between ray and normal.
     """
     repeat = looks[10]
     fills = repeat == 0  # the pattern fills the face once
@@ -139,7 +155,9 @@ def pattern_colour(looks, library, metric, local, half, axis_x, axis_y, round_si
     first = torch.where(round_side, around * half[0], first)
     second = torch.where(round_side, metric[2], second)
     scale = 1.0 / torch.where(fills, torch.ones_like(repeat), repeat)
-    u = torch.where(fills, torch.where(round_side, around / 3.14159, 0.5 + 0.5 * first / wide), first * scale + looks[11])
+    u = torch.where(
+        fills, torch.where(round_side, around / 3.14159, 0.5 + 0.5 * first / wide), first * scale + looks[11]
+    )
     v = torch.where(fills, 0.5 + 0.5 * second / torch.where(round_side, half[2], tall), second * scale + looks[12])
     turned = looks[13] > 0
     u, v = torch.where(turned, v, u), torch.where(turned, u, v)

@@ -1,10 +1,11 @@
 """Which solid is nearest at every pixel of a view.
 
-A picture is cut into tiles. Each solid is tested only in the tiles that the corners of its box can reach, all pixels of a tile at
-once; a scatter-minimum over these pairs gives depth and solid. The pairs are listed on the CPU (a few thousand numbers), so
-that a GPU never waits for an answer in between.
+A picture is cut into tiles. Each solid is tested only in the tiles that the corners of its box can reach, all pixels
+of a tile at once; a scatter-minimum over these pairs gives depth and solid. The pairs are listed on the CPU (a few
+thousand numbers), so that a GPU never waits for an answer in between.
 
-Letters: B scenes, K solids of all scenes (sorted by shape), P pairs of solid and tile, T tiles of all scenes, Q pixels of a tile.
+Letters: B scenes, K solids of all scenes (sorted by shape), P pairs of solid and tile, T tiles of all scenes, Q
+pixels of a tile.
 """
 
 from dataclasses import dataclass
@@ -42,7 +43,8 @@ class Solids:
 
 
 def screen_bounds(rays: Rays, solids: Solids) -> tuple[Tensor, Tensor]:
-    """Smallest and largest u, v of every solid that lie before the view; empty (largest below smallest) if none. K 2 each"""
+    """Smallest and largest u, v of every solid that lie before the view; empty (largest below smallest) if none. K 2
+    each"""
     values = solids.values
     signs = torch.tensor([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)]) * 2.0 - 1.0  # 8 3
     axes = values[:, 3:12].view(-1, 3, 3) * values[:, 12:15, None]  # K axis 3
@@ -52,7 +54,9 @@ def screen_bounds(rays: Rays, solids: Solids) -> tuple[Tensor, Tensor]:
         return uvt[..., :2].amin(1), uvt[..., :2].amax(1)
     t = uvt[..., 2]
     first, second = torch.tensor(EDGES).unbind(1)
-    part = ((NEAR - t[:, first]) / (t[:, second] - t[:, first])).nan_to_num(-1.0)[..., None]  # where an edge enters the view
+    part = ((NEAR - t[:, first]) / (t[:, second] - t[:, first])).nan_to_num(-1.0)[
+        ..., None
+    ]  # where an edge enters the view
     crossing = rays.project(corners[:, first] + part * (corners[:, second] - corners[:, first]), solids.scene)
     points = torch.cat([uvt, crossing], 1)[..., :2]  # K 20 2
     valid = torch.cat([t > NEAR, (part[..., 0] > 0) & (part[..., 0] < 1)], 1)[..., None]
@@ -75,7 +79,8 @@ def list_pairs(rays: Rays, solids: Solids, rows: int, columns: int) -> tuple[Ten
 
 
 def trace(rays: Rays, solids: Solids, library: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Ray parameter t (infinity: nothing) and number of the nearest solid (-1: none) at every pixel, on the library's device.
+    """Ray parameter t (infinity: nothing) and number of the nearest solid (-1: none) at every pixel, on the library's
+    device.
 
     rays and solids lie on the CPU. Returns B x H x W float32 and B x H x W int64.
     """
@@ -83,7 +88,8 @@ def trace(rays: Rays, solids: Solids, library: Tensor, height: int, width: int) 
     rows, columns = -(-height // TILE), -(-width // TILE)
     solid, column, row = list_pairs(rays, solids, rows, columns)
     pairs_of_shape = torch.bincount(
-        torch.repeat_interleave(torch.arange(len(solids.counts)), torch.tensor(solids.counts))[solid], minlength=len(solids.counts)
+        torch.repeat_interleave(torch.arange(len(solids.counts)), torch.tensor(solids.counts))[solid],
+        minlength=len(solids.counts),
     ).tolist()
     local = {name: part.to(device) for name, part in local_rays(rays, solids).items()}
     tile = ((solids.scene[solid] * rows + row) * columns + column).to(device)
@@ -97,7 +103,9 @@ def trace(rays: Rays, solids: Solids, library: Tensor, height: int, width: int) 
         step = PAIRS_AT_ONCE.get(device.type, PAIRS_AT_ONCE_ELSEWHERE)
         for first in range(start, start + count, step):
             part = slice(first, min(first + step, start + count))
-            t = hit(shape, local, solid[part], column[part], row[part], inside_u, inside_v, rays.perspective, library)  # P Q
+            t = hit(
+                shape, local, solid[part], column[part], row[part], inside_u, inside_v, rays.perspective, library
+            )  # P Q
             depth.scatter_reduce_(0, tile[part, None].expand_as(t), t, "amin")
             chunks.append((part, t))
         start += count
@@ -106,7 +114,9 @@ def trace(rays: Rays, solids: Solids, library: Tensor, height: int, width: int) 
         number = torch.where(t == depth[tile[part]], solid[part, None].float(), -1.0)
         nearest.scatter_reduce_(0, tile[part, None].expand_as(t), number, "amax")
     nearest = nearest.masked_fill_(depth == shapes.INFINITY, -1.0)
-    return tuple(untile(plane, batch, rows, columns)[:, :height, :width].contiguous() for plane in (depth, nearest.long()))
+    return tuple(
+        untile(plane, batch, rows, columns)[:, :height, :width].contiguous() for plane in (depth, nearest.long())
+    )
 
 
 def untile(plane: Tensor, batch: int, rows: int, columns: int) -> Tensor:
@@ -116,7 +126,8 @@ def untile(plane: Tensor, batch: int, rows: int, columns: int) -> Tensor:
 
 
 def local_rays(rays: Rays, solids: Solids) -> dict[str, Tensor]:
-    """Every solid's view of the rays in its own coordinates (K x 3 x 3: xyz by constant, per u, per v), and what cuts it."""
+    """Every solid's view of the rays in its own coordinates (K x 3 x 3: xyz by constant, per u, per v), and what cuts
+    it."""
     values, scene = solids.values, solids.scene
     to_local = values[:, 3:12].view(-1, 3, 3) / values[:, 12:15, None]  # K 3 3: world vector -> own coordinates
     origin = rays.origin[scene].clone()

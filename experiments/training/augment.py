@@ -24,9 +24,10 @@ def random_crop(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A random part of a picture and of its depth, both at size_hw.
 
-    image: H0 x W0 x 3 uint8; depth: h0 x w0. scale: the part's area as a share of the largest part with the wanted aspect ratio,
-    smallest and largest; (1, 1) changes neither apparent size nor aspect ratio, which metric models learn from.
-    The picture is resized; depth is taken from the nearest pixel, so that unknown pixels stay unknown and edges stay edges.
+    image: H0 x W0 x 3 uint8; depth: h0 x w0. scale: the part's area as a share of the largest part with the wanted
+    aspect ratio, smallest and largest; (1, 1) changes neither apparent size nor aspect ratio, which metric models learn
+    from. The picture is resized; depth is taken from the nearest pixel, so that unknown pixels stay unknown and edges
+    stay edges.
     """
     height, width = image.shape[:2]
     aspect = size_hw[1] / size_hw[0]
@@ -56,8 +57,8 @@ def random_flip(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) 
 def random_colours(images: Tensor, rngs: Sequence[np.random.Generator], strength: float) -> Tensor:
     """Other light and another camera: gains of the channels, gamma, contrast, saturation, sometimes grey.
 
-    images: B x 3 x H x W RGB between 0 and 1, and so is the result; one generator for each. strength: 0 changes nothing, 1 is as
-    much as photographs of one place differ.
+    images: B x 3 x H x W RGB between 0 and 1, and so is the result; one generator for each. strength: 0 changes
+    nothing, 1 is as much as photographs of one place differ.
     """
     if not strength:
         return images

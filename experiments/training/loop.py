@@ -8,62 +8,27 @@ import contextlib
 import copy
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from experiments.training.data import Batch, FileSource, MixedSource, ReusedScenes, SceneSource, open_and_report, split_spec, stream
+from experiments.training.data import Batch, stream
 from experiments.training.losses import make_loss
 from experiments.training.models import freeze, make_model, parameter_groups, train_mode
-from experiments.training.records import Clock, Records, check_same_run, load_state, options_of, save_state
+from experiments.training.processes import Processes
+from experiments.training.records import STATE, Clock, Records, check_same_run, load_state, options_of, save_state
+from experiments.training.sources import SceneSource, make_source
 from experiments.training.validation import make_examples, validate
 from lib.checkpoints.files import save_dpt
-from lib.demo.device import choose_placement
 from lib.errors import UserError
 from lib.image_processor import DPTImageProcessor, PictureRule
 
 NUM_PANELS = 4
-MOST_SOURCES = 100
-
-
-class Processes:
-    """This process among those that `torchrun` started together; on its own without torchrun. Use with `with`."""
-
-    def __init__(self, device: str | None):
-        self.count = int(os.environ.get("WORLD_SIZE", 1))
-        self.rank = int(os.environ.get("RANK", 0))
-        self.is_first = self.rank == 0
-        if self.count > 1 and (device or "cuda") == "cuda" and torch.cuda.is_available():
-            device = f"cuda:{os.environ['LOCAL_RANK']}"  # one GPU each
-        self.device = choose_placement(device, use_float32=True).device
-
-    def __enter__(self) -> "Processes":
-        if self.count > 1:
-            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self.count > 1:
-            dist.destroy_process_group()
-
-    def mean(self, value: Tensor) -> float:
-        """The mean of a number over all processes, the same for all of them."""
-        if self.count > 1:
-            dist.all_reduce(value)
-            value = value / self.count
-        return value.item()
-
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """The model, with gradients that are averaged over the processes."""
-        return DistributedDataParallel(model) if self.count > 1 else model
 
 
 class Training:
@@ -82,7 +47,11 @@ class Training:
             model.set_fused_attention(not is_slow if args.fused_attention is None else args.fused_attention)
         self.imgproc = DPTImageProcessor(PictureRule(**self.config["picture"]))
         self.loss = make_loss(
-            args.loss, gradient_weight=args.gradient_weight, trim=args.trim, max_depth=self.config["output"]["value_range"][1]
+            args.loss,
+            gradient_weight=args.gradient_weight,
+            far_weight=args.far_weight,
+            trim=args.trim,
+            max_depth=self.config["output"]["value_range"][1],
         )
         self.samples_per_step = args.batch_size * args.accumulate * processes.count
         self.make_optimizer()
@@ -94,7 +63,9 @@ class Training:
         if state is not None:
             self.load(state)
         self.wrapped = processes.wrap(self.model)
-        mean, std = (torch.tensor(values, device=processes.device) for values in (self.imgproc.rule.mean, self.imgproc.rule.std))
+        mean, std = (
+            torch.tensor(values, device=processes.device) for values in (self.imgproc.rule.mean, self.imgproc.rule.std)
+        )
         self.mean, self.std = mean[:, None, None], std[:, None, None]
 
     def find_state(self) -> dict | None:
@@ -105,7 +76,7 @@ class Training:
         return state
 
     def make_optimizer(self) -> None:
-        """AdamW, and the one-cycle schedule: up from the largest rate / start_ratio in a cosine, and down to nearly nothing."""
+        """AdamW, and the one-cycle schedule: in cosines up from largest rate / start_ratio, and down to nearly 0."""
         args = self.args
         rate = args.rate or (1e-3 if args.new else 5e-5)
         encoder_rate = args.encoder_rate or (rate if args.new else rate / 10)
@@ -124,17 +95,21 @@ class Training:
     def run(self) -> None:
         """Make the steps that are left, validate and save on the way. Raises UserError where training has to stop."""
         args, is_first = self.args, self.processes.is_first
-        source = make_source(args, self.processes)
+        source = make_source(args, num_processes=self.processes.count)
         batches = stream(source, batch_size=args.batch_size, numbers=self.batch_numbers(), workers=args.workers)
         self.records = self.examples = None
         if is_first:
             scenes = SceneSource(seed=0, size_hw=tuple(args.size), device=args.render_device)
-            self.examples = make_examples(args.val_data or args.data[0], scenes, self.imgproc, args.val_count, scale=args.scale)
+            self.examples = make_examples(
+                args.val_data or args.data[0], scenes, self.imgproc, args.val_count, scale=args.scale
+            )
             self.records = Records(self.folder, options_of(args), step=self.step, tensorboard=args.tensorboard)
             print(self.describe(), flush=True)
         train_mode(self.model)
         interval = 0.1 if sys.stderr.isatty() else 60  # a log file should not grow by ten lines a second
-        with tqdm(total=args.steps, initial=self.step, unit="step", disable=not is_first, mininterval=interval) as progress:
+        with tqdm(
+            total=args.steps, initial=self.step, unit="step", disable=not is_first, mininterval=interval
+        ) as progress:
             while self.step < args.steps:
                 loss = self.make_step(batches)
                 progress.update()
@@ -144,8 +119,8 @@ class Training:
         batches.close()
         if is_first:
             self.records.close()
-            hours = self.clock.seconds() / 3600
-            print(f"{self.step} steps, {self.step * self.samples_per_step} samples, {hours:.2f} hours; best δ1 {self.best:.4f}")
+            samples, hours = self.step * self.samples_per_step, self.clock.seconds() / 3600
+            print(f"{self.step} steps, {samples} samples, {hours:.2f} hours; best δ1 {self.best:.4f}")
 
     def batch_numbers(self) -> Iterator[int]:
         """This process' batches, see `stream`: those of one step follow each other, process by process."""
@@ -155,7 +130,7 @@ class Training:
                 yield (step * processes.count + processes.rank) * args.accumulate + part
 
     def make_step(self, batches: Iterator[Batch]) -> float:
-        """One change of the weights; returns the mean loss over all its samples. Raises UserError before a bad change."""
+        """One change of the weights; returns the mean loss of its samples. Raises UserError before a bad change."""
         args = self.args
         total = torch.zeros((), device=self.processes.device)
         for part in range(args.accumulate):
@@ -167,11 +142,11 @@ class Training:
         loss = self.processes.mean(total)
         norm = torch.nn.utils.clip_grad_norm_(self.trained, args.clip).item()  # gradients are the same in all processes
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            state = self.folder / "resume.pt"
+            state = self.folder / STATE
             kept = f"{state} has the last good weights" if state.exists() else "nothing had been saved yet"
             raise UserError(
-                f"step {self.step + 1}: the loss is {loss:g} and its gradient's norm {norm:g}; stopped before the weights "
-                f"were changed by it ({kept}). A smaller --rate may help"
+                f"step {self.step + 1}: the loss is {loss:g} and its gradient's norm {norm:g}; stopped before the "
+                f"weights were changed by it ({kept}). A smaller --rate may help"
             )
         self.optimizer.step()
         self.schedule.step()
@@ -213,7 +188,9 @@ class Training:
         train_mode(self.model)
         self.records.write(self.step, validation.metrics)
         self.records.show(self.step, validation.panels)
-        tqdm.write(f"step {self.step}: " + ", ".join(f"{name} {value:.4f}" for name, value in validation.metrics.items()))
+        tqdm.write(
+            f"step {self.step}: " + ", ".join(f"{name} {value:.4f}" for name, value in validation.metrics.items())
+        )
         if validation.metrics["delta1"] > self.best:
             self.best = validation.metrics["delta1"]
             self.export("best.safetensors")
@@ -224,7 +201,11 @@ class Training:
         model = self.model if self.ema is None else self.ema.module
         if args.file_dtype == "float16":
             model = copy.deepcopy(model).half()
-        note = {"steps": self.step, "samples": self.step * self.samples_per_step, "started_from": args.new or args.model_path}
+        note = {
+            "steps": self.step,
+            "samples": self.step * self.samples_per_step,
+            "started_from": args.new or args.model_path,
+        }
         note |= {key: getattr(args, key) for key in ("data", "loss", "size", "seed")}
         save_dpt(self.folder / name, self.config | {"training": note}, model)
 
@@ -270,42 +251,17 @@ class Training:
     def describe(self) -> str:
         """What is about to happen, in two lines."""
         args = self.args
-        millions = sum(parameter.numel() for parameter in self.model.parameters()) / 1e6
-        trained = sum(parameter.numel() for parameter in self.trained) / 1e6
-        processes = f" in {self.processes.count} processes" if self.processes.count > 1 else ""
+        count, trained = (
+            sum(weight.numel() for weight in weights) / 1e6 for weights in (self.model.parameters(), self.trained)
+        )
+        where = f"{self.processes.device}{' in bfloat16' if args.bf16 else ''}"
+        where += f" in {self.processes.count} processes" if self.processes.count > 1 else ""
+        size, data = " x ".join(map(str, args.size)), ", ".join(args.data)
         return (
-            f"{args.new or args.model_path}: {millions:.2f} M parameters, {trained:.2f} M of them trained, on {self.processes.device}"
-            f"{' in bfloat16' if args.bf16 else ''}{processes}\n"
-            f"steps {self.step} to {args.steps} of {self.samples_per_step} samples at {' x '.join(map(str, args.size))} "
-            f"from {', '.join(args.data)}; loss {args.loss}; results in {self.folder}"
+            f"{args.new or args.model_path}: {count:.2f} M parameters, {trained:.2f} M of them trained, on {where}\n"
+            f"steps {self.step} to {args.steps} of {self.samples_per_step} samples at {size} from {data}; "
+            f"loss {args.loss}; results in {self.folder}"
         )
-
-
-def make_source(args: argparse.Namespace, processes: Processes) -> MixedSource:
-    """All that --data names, mixed."""
-    size_hw = tuple(args.size)
-    crop_scale = tuple(args.crop_scale or ((1.0, 1.0) if args.loss == "silog" else (0.4, 1.0)))
-    if crop_scale[0] > crop_scale[1] or crop_scale[0] <= 0:
-        raise UserError(f"--crop_scale {crop_scale[0]:g} {crop_scale[1]:g}: expected 0 < LOW <= HIGH <= 1")
-    at_once = args.batch_size * args.accumulate * max(args.workers, 1) * processes.count
-    if args.reuse > 1 and args.pool % at_once:
-        raise UserError(
-            f"--pool {args.pool}: must be a multiple of {at_once} (batch_size x accumulate x workers x processes), so that every worker "
-            "sees the scenes again that it rendered"
-        )
-    if args.render_device != "cpu" and args.workers:
-        raise UserError("--render_device: workers can only render on the CPU; pass --workers 0")
-    sources = []
-    for number, spec in enumerate(args.data):
-        seed = args.seed * MOST_SOURCES + number
-        if split_spec(spec)[0] == "procedural":
-            scenes = SceneSource(seed=seed, size_hw=size_hw, device=args.render_device)
-            variety = {"seed": seed, "crop_scale": crop_scale, "flip": args.flip}
-            sources.append(ReusedScenes(scenes, reuse=args.reuse, pool=args.pool, **variety) if args.reuse > 1 else scenes)
-        else:
-            dataset = open_and_report(spec, split="train", scale=args.scale)
-            sources.append(FileSource(dataset, seed=seed, size_hw=size_hw, crop_scale=crop_scale, flip=args.flip))
-    return MixedSource(sources, seed=args.seed, colour=args.colour)
 
 
 def train(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The model to train: a new one by the name of its size, or trained weights; what it predicts; which of its parts learn how fast.
+"""The model to train: new, by the name of its size, or with trained weights; what it predicts; how fast it learns.
 
 Shapes: C features of a token.
 """
@@ -20,8 +20,8 @@ from lib.make_dpt import make_dpt_from_state_dict
 ENCODER_PARTS = ("patch_embed.", "imgencoder.", "encoder.")  # of a DPTModel, and of a U-Net
 PATCH = 14
 
-# What differs between the sizes of a new DPT. small and base are as large as Depth-Anything's; tiny is as deep, half as wide as small:
-# with 12 blocks its four stages still see different things, and as float16 it takes 14 MB.
+# What differs between the sizes of a new DPT. small and base are as large as Depth-Anything's; tiny is as deep, half as
+# wide as small: with 12 blocks its four stages still see different things, and as float16 it takes 14 MB.
 DPT_SIZES = {
     "tiny": {"features": 192, "heads": 3, "channels": [48, 96, 192, 192], "fusion": 64, "head": [32, 32]},
     "small": {"features": 384, "heads": 6, "channels": [48, 96, 192, 384], "fusion": 64, "head": [32, 32]},
@@ -32,7 +32,7 @@ RELATIVE = {"quantity": "inverse depth", "nearest_is_largest": True, "value_rang
 
 
 def dpt_config(size: str, side: int) -> dict:
-    """The config (see `build_dpt`) of a new relative model: a DINOv2-style ViT of 12 blocks, trained on pictures of this side."""
+    """The config (see `build_dpt`) of a new relative model: a DINOv2-style ViT of 12 blocks. side: of its pictures."""
     numbers = DPT_SIZES[size]
     features, fusion = numbers["features"], numbers["fusion"]
     return {
@@ -79,14 +79,12 @@ def picture_section(rule: PictureRule) -> dict:
     return asdict(rule) | {"mean": list(rule.mean), "std": list(rule.std)}
 
 
-NEW_MODELS = (*DPT_SIZES, "unet")
-
-
 def make_model(args: argparse.Namespace) -> tuple[dict, nn.Module]:
-    """(config, model) for the options --new or -m, --loss, --max_depth and --size. `args.size` becomes (H, W) if it was not given.
+    """(config, model) for the options --new or -m, --loss, --max_depth and --size. `args.size` becomes [H, W].
 
-    The config says what the trained model will be: what it predicts, and the size of its training pictures, which is also the size
-    at which `make_dpt_from_state_dict` will use it. Raises UserError where the options do not fit the model.
+    The config says what the trained model will be: what it predicts, and the size of its training pictures, which is
+    also the size at which `make_dpt_from_state_dict` will use it. Raises UserError where the options do not fit the
+    model.
     """
     if args.new:
         side = min(args.size or [NEW_SIDE])
@@ -121,7 +119,9 @@ def check_size(args: argparse.Namespace, config: dict) -> None:
     size = args.size or [picture["side"]]
     args.size = (size * 2)[:2] if len(size) == 1 else list(size)
     if any(side % multiple for side in args.size):
-        raise UserError(f"--size {' '.join(map(str, args.size))}: both sides must be multiples of {multiple} for this model")
+        raise UserError(
+            f"--size {' '.join(map(str, args.size))}: both sides must be multiples of {multiple} for this model"
+        )
     if picture["fit"] == "fixed" and args.size != [picture["side"]] * 2:
         raise UserError(f"--size: this model can only process {picture['side']} x {picture['side']} pixels")
 
@@ -156,7 +156,7 @@ def last_layer(model: nn.Module) -> nn.Conv2d:
 
 
 def init_last(layer: nn.Conv2d, activation: str) -> None:
-    """Start in the middle: 0.4 of relative models' usual 0 to 1, or a quarter of the range in metres, nearly the same everywhere.
+    """Start in the middle: at 0.4 of relative models' usual 0 to 1, or a quarter of the range in metres, everywhere.
 
     A ReLU that is negative at every pixel has no gradient and would never learn.
     """
@@ -196,8 +196,9 @@ def init_weights(model: nn.Module) -> None:
 def sine_positions(side: int, features: int) -> Tensor:
     """Sines and cosines of many wavelengths for each patch of a side x side grid: side^2 x C.
 
-    A quarter of the features each: sine and cosine of the row, of the column ("Attention is all you need", section 3.5). Only where
-    the learned table starts: neighbours are alike from the first step on, instead of having to be found out.
+    A quarter of the features each: sine and cosine of the row, of the column ("Attention is all you need", section
+    3.5). Only where the learned table starts: neighbours are alike from the first step on, instead of having to be
+    found out.
     """
     wavelengths = 10000 ** (torch.arange(features // 4) / (features // 4))
     angles = torch.arange(side)[:, None] / wavelengths  # side C/4
@@ -210,13 +211,16 @@ def sine_positions(side: int, features: int) -> Tensor:
 def freeze(model: nn.Module, prefixes: list[str]) -> None:
     """Parameters whose names begin like this never change; "encoder" means all of the encoder.
 
-    Batch normalisation in frozen parts keeps its statistics, see `train_mode`. Raises UserError for a beginning that none has.
+    Batch normalisation in frozen parts keeps its statistics, see `train_mode`. Raises UserError for a beginning that
+    none has.
     """
     for prefix in prefixes:
         beginnings = ENCODER_PARTS if prefix == "encoder" else (prefix,)
         found = [parameter for name, parameter in model.named_parameters() if name.startswith(beginnings)]
         if not found:
-            raise UserError(f"--freeze {prefix}: no weight's name begins so; expected encoder or, for example, imgencoder.blocks.0.")
+            raise UserError(
+                f"--freeze {prefix}: no weight's name begins so; expected encoder or, for example, imgencoder.blocks.0."
+            )
         for parameter in found:
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -234,8 +238,8 @@ def train_mode(model: nn.Module) -> None:
 def parameter_groups(model: nn.Module, *, rate: float, encoder_rate: float, weight_decay: float) -> list[dict]:
     """AdamW's groups: encoder and decoder with their own largest rates, each with and without weight decay.
 
-    Biases, norms, scales, tokens and position tables are not decayed: pulling them to zero means something else than keeping
-    a matrix small.
+    Biases, norms, scales, tokens and position tables are not decayed: pulling them to zero means something else than
+    keeping a matrix small.
     """
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, parameter in model.named_parameters():

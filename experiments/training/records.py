@@ -1,11 +1,11 @@
-"""What a run leaves in its folder: the curve, TensorBoard's events, panels, the best and the last model, and the state to go on from.
+"""What a run leaves in its folder, besides TensorBoard's events:
 
-    config.json         every option of the run; can be passed to --config
-    curve.jsonl         a line for every logged step and every validation
-    best.safetensors    the model with the best validation, for make_dpt_from_state_dict
-    last.safetensors    the model at the last save, likewise
-    resume.pt           everything that the next step depends on
-    panels.png          pictures of the last validation: picture, truth, prediction
+config.json         every option of the run; can be passed to --config
+curve.jsonl         a line for every logged step and every validation
+best.safetensors    the model with the best validation, for make_dpt_from_state_dict
+last.safetensors    the model at the last save, likewise
+resume.pt           everything that the next step depends on
+panels.png          pictures of the last validation: picture, truth, prediction
 """
 
 import argparse
@@ -72,7 +72,7 @@ def open_tensorboard(folder: Path, step: int):
 
 
 def read_curve(folder: Path) -> list[dict]:
-    """The lines of a curve.jsonl, as far as they are whole (a killed run may have left half a line); [] without a file."""
+    """The lines of a curve.jsonl, as far as they are whole (a killed run may have left half a line), or []."""
     path = folder / "curve.jsonl"
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
@@ -98,7 +98,7 @@ def save_state(folder: Path, state: dict) -> None:
 
 
 def load_state(folder: Path) -> dict | None:
-    """What `save_state` wrote, on the CPU, or None. Nothing in the file is executed. Raises UserError for a damaged file."""
+    """What `save_state` wrote, on the CPU, or None. Nothing in it is executed. Raises UserError for a damaged file."""
     path = folder / STATE
     if not path.is_file():
         return None
@@ -108,10 +108,11 @@ def load_state(folder: Path) -> dict | None:
         raise UserError(f"{path}: damaged, the run cannot go on from it ({type(error).__name__})") from error
 
 
-# Options that may differ between a run and its continuation: they change where and how fast it runs, or what is written.
+# Options that may differ between a run and its continuation: they change where and how fast it runs, or what is
+# written.
 FREE_OPTIONS = frozenset(
-    "output_folder resume config device threads workers render_device tensorboard save_every val_every val_count val_data log_every "
-    "file_dtype batch_size accumulate".split()
+    "output_folder resume config device threads workers render_device tensorboard save_every val_every val_count "
+    "val_data log_every file_dtype batch_size accumulate".split()
 )
 
 

@@ -1,4 +1,4 @@
-"""The numbers by which the best model is kept, and pictures to look at. experiments/evaluate_depth.py measures more thoroughly.
+"""The numbers by which the best model is kept, and pictures to look at. evaluate_depth.py measures more thoroughly.
 
 Shapes: H W the network's input, h w the truth.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from experiments.datasets import SampleError
 from experiments.metrics import align, depth_metrics
-from experiments.training.data import NUM_VALIDATION_SCENES, SceneSource, open_and_report, split_spec
+from experiments.training.sources import NUM_VALIDATION_SCENES, SceneSource, open_and_report, split_spec
 from lib.demo.colour import Look, paint_depth
 from lib.errors import UserError
 from lib.image_processor import DPTImageProcessor
@@ -26,7 +26,7 @@ UNKNOWN_COLOUR = 96  # grey
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A picture to validate with. inputs: 1 x 3 x H x W, normalised. image_bgr: uint8, for looking at. depth: h x w metres."""
+    """inputs: 1 x 3 x H x W, normalised. image_bgr: the same picture as uint8, for looking at. depth: h x w metres."""
 
     inputs: Tensor
     image_bgr: np.ndarray
@@ -90,8 +90,8 @@ def validate(
 ) -> Validation:
     """δ1 and AbsRel, the mean over pictures, of predictions brought to the truth's grid; in eval mode.
 
-    Relative models are first aligned by least squares in inverse depth, picture by picture, and truth beyond LARGEST_DEPTH does
-    not count (nor does sky); metric models are taken as they are, up to their range.
+    Relative models are first aligned by least squares in inverse depth, picture by picture, and truth beyond
+    LARGEST_DEPTH does not count (nor does sky); metric models are taken as they are, up to their range.
     """
     was_training = model.training
     model.eval()
@@ -115,7 +115,7 @@ def validate(
 
 
 def panel(example: Example, prediction: np.ndarray, *, is_inverse: bool) -> np.ndarray:
-    """Picture, truth and prediction side by side, PANEL_HEIGHT x . x 3 uint8 BGR; near is bright, unknown truth is grey."""
+    """Picture, truth and prediction side by side, PANEL_HEIGHT x . x 3 uint8 BGR; near is bright, unknown is grey."""
     known = example.depth > 0
     with np.errstate(divide="ignore", invalid="ignore"):
         truth = np.where(known, 1 / example.depth if is_inverse else example.depth, np.nan)
