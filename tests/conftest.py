@@ -64,7 +64,7 @@ def small_state_dict(num_blocks: int = 4) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="session")
 def weight_file(tmp_path_factory):
-    """weight_file(NAME) -> path of NAME.pth, the synthetic checkpoint of tests/reference/manifests/NAME.json (seed 0)."""
+    """weight_file(NAME) -> path of NAME.pth: the synthetic checkpoint of reference/manifests/NAME.json (seed 0)."""
     folder = tmp_path_factory.mktemp("weights")
 
     def build(name: str) -> Path:

@@ -94,7 +94,7 @@ def _blocks_config(encoder: str, settings: dict) -> dict:
 def _hybrid_config() -> dict:
     return {
         "encoder": "hybrid",
-        "patch_embed": {"channels": 64, "patch_size": 16},
+        "patch_embed": {"channels": 64},
         "imgencoder": {"stem_channels": 64, "depths": [1, 1, 1], "vit": VIT | {"taps": [1, 3]}},
         **_decoder([256, 512, 64, 64], [None, None, "project", "project"], [1, 1, 1, 0.5]),
     }

@@ -1,4 +1,4 @@
-"""Caches cannot lie (WeightCache in lib/encoders/layers.py): whatever happens, cached and uncached numbers are equal."""
+"""Caches cannot lie (WeightCache in lib/encoders/layers.py): whatever happens, cached and uncached numbers agree."""
 
 import copy
 import pickle

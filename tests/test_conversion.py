@@ -83,7 +83,7 @@ def tried_keys(name: str, *blocks: int) -> list[tuple[str, str]]:
     return [(name, key) for key in keys if key not in UNUSED]
 
 
-ALL_TRIED = tried_keys(SMALL, 0, 11) + [pair for pair in tried_keys(SWIGLU, 7) if ".mlp." in pair[1]]
+ALL_TRIED = tried_keys(SMALL, 0) + [pair for pair in tried_keys(SWIGLU, 7) if ".mlp." in pair[1]]
 
 
 def complaint_about(name: str, tensors: dict[str, torch.Tensor]) -> str:

@@ -1,5 +1,6 @@
 """Files that are damaged, hostile or something else: one sentence that names the file, and nothing in them is run."""
 
+import dataclasses
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from safetensors.torch import save as safetensors_bytes
 
+from lib.checkpoints.files import read_checkpoint
 from lib.errors import LONGEST_MESSAGE, CheckpointError, PictureError
 from lib.make_dpt import make_dpt_from_state_dict, save_dpt
 from tests.conftest import paths_in, small_state_dict, with_garbage
@@ -403,14 +405,16 @@ SMALL_IMAGE = synthetic_checkpoint.model_input("hostile", 28, 42)
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
-def test_no_own_config_leads_to_a_traceback(own_file, with_own_config):
+def test_no_own_config_leads_to_a_traceback(own_file, monkeypatch):
     """Each value of the config, replaced by each kind of garbage: refused in one sentence, or a model that runs."""
-    config, _, _ = make_dpt_from_state_dict(own_file)
+    content = read_checkpoint(own_file)
+    config = content.own_config
     refused, broken = set(), []
     for path, changed in with_garbage(config, paths_in(config)):
-        file = with_own_config(json.dumps(changed))
+        checkpoint = dataclasses.replace(content, tensors=dict(content.tensors), own_config=changed)
+        monkeypatch.setattr("lib.make_dpt.read_checkpoint", lambda _, checkpoint=checkpoint: checkpoint)
         try:
-            _, model, imgproc = make_dpt_from_state_dict(file)
+            _, model, imgproc = make_dpt_from_state_dict(own_file)
             model.inference(SMALL_IMAGE)
             imgproc.prepare_image_bgr(SMALL_PICTURE)
         except (CheckpointError, PictureError):

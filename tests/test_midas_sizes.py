@@ -64,7 +64,7 @@ def narrow_swin(*, is_v2: bool, windows_per_side: list[int]) -> DPTModel:
     """A Swin of few features, so that many sizes take little time; trained, as it were, with 128 x 128 pixels."""
     windows = [32 // 2**stage // count for stage, count in enumerate(windows_per_side)]
     widths = [8, 16, 32, 64]
-    encoder = {"features": 8, "depths": [2] * 4, "heads": [1] * 4, "windows": windows, "windows_per_side": windows_per_side}
+    encoder = {"features": 8, "depths": [2, 2, 1, 1], "heads": [1] * 4, "windows": windows, "windows_per_side": windows_per_side}
     config = {
         "encoder": "swin",
         "patch_embed": {"features": 8, "patch_size": 4, "norm": True},
@@ -208,7 +208,7 @@ def test_stretching_the_offsets_keeps_the_stages_of_swin_v2_alike(monkeypatch, s
     )
     model.set_cache(False)
     unstretched = stage_correlations(model, (side, side))
-    assert min(stretched) > 0.9
+    assert min(stretched) > 0.85
     assert all(ours > without for ours, without in zip(stretched, unstretched, strict=True))
     assert max(ours - without for ours, without in zip(stretched, unstretched, strict=True)) > 0.02
 

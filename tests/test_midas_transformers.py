@@ -4,6 +4,7 @@ ViT, hybrid, BEiT, SwinV2 and DINOv2 as folders that `save_pretrained` writes. S
 `transformers`: their weights are renamed to the releases' layout here, and the encoders' stages are compared.
 """
 
+import json
 import re
 from collections.abc import Callable
 from functools import cache
@@ -29,11 +30,12 @@ from transformers import (
 from transformers.modeling_outputs import DepthEstimatorOutput
 from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPil
 
+import lib.make_dpt
 from lib.dpt_model import DPTModel
 from lib.errors import CheckpointError
 from lib.make_dpt import make_dpt_from_state_dict
 from tests import midas
-from tests.conftest import SAME, difference, make_picture
+from tests.conftest import SAME, difference, make_picture, paths_in, with_garbage
 from tests.reference import synthetic_checkpoint
 
 FOUR_BLOCKS = {"hidden_size": 64, "num_hidden_layers": 4, "intermediate_size": 128}
@@ -272,6 +274,48 @@ def test_a_network_that_is_not_built_here_is_refused(tmp_path, config, told):
     DPTForDepthEstimation(config()).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=re.escape(told)):
         make_dpt_from_state_dict(tmp_path)
+
+
+DECODER_SETTINGS = ["hidden_act", "head_in_index", "reassemble_factors"]  # what is read of a config.json
+VIT_SETTINGS = ["layer_norm_eps", "num_attention_heads", "backbone_out_indices", "global_padding"]
+BACKBONE_SETTINGS = [
+    "hidden_act",
+    "layer_norm_eps",
+    "image_size",
+    "window_size",
+    "pretrained_window_sizes",
+    "out_indices",
+    "out_features",
+    "apply_layernorm",
+]
+
+
+def is_read(path: tuple[str, ...], case: str) -> bool:
+    if case in ("vit", "hybrid"):
+        return path[-1] in DECODER_SETTINGS + VIT_SETTINGS
+    return path == ("backbone_config",) or path[-1] in (BACKBONE_SETTINGS if len(path) > 1 else DECODER_SETTINGS)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("case", ["vit", "hybrid", "beit", "swin2", "dinov2"])
+def test_no_config_json_leads_to_a_traceback(tmp_path, monkeypatch, case):
+    """Each setting that is read, replaced by each kind of garbage: refused in one sentence, or a model that runs."""
+    reference_model(case).save_pretrained(tmp_path)
+    weights, config = load_file(tmp_path / "model.safetensors"), json.loads((tmp_path / "config.json").read_text())
+    image, broken, num_refused = torch.zeros(1, 3, *((28, 28) if case == "dinov2" else (32, 32))), [], 0
+    for path, garbage in with_garbage(config, [path for path in paths_in(config) if is_read(path, case)]):
+        checkpoint = midas.as_checkpoint(weights, "folder", garbage)
+        monkeypatch.setattr(lib.make_dpt, "read_checkpoint", lambda path, checkpoint=checkpoint: checkpoint)
+        try:
+            make_dpt_from_state_dict("folder")[1].inference(image)
+        except CheckpointError:
+            num_refused += 1
+        except ValueError as error:
+            if "both sides must be multiples of" not in str(error):  # a model of another size is a model
+                broken.append((path, repr(error)))
+        except Exception as error:
+            broken.append((path, repr(error)))
+    assert broken == [] and num_refused > 30
 
 
 @pytest.mark.parametrize("case", ["vit", "beit"])

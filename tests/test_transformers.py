@@ -11,7 +11,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 from transformers.modeling_outputs import DepthEstimatorOutput
-from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPil
+
+try:
+    from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPil
+except ImportError:  # before version 5, the only one was the one on PIL
+    from transformers import DPTImageProcessor as DPTImageProcessorPil
 
 from lib.errors import UserError
 from lib.image_processor import IMAGENET_MEAN, IMAGENET_STD

@@ -143,7 +143,7 @@ def hybrid_sizes(shapes: Shapes, vit: dict, *, stem_weight: str, blocks_of_stage
     return {
         "encoder": "hybrid",
         "native_side": vit["table_side"] * CONV_STAGE_PATCH,
-        "patch_embed": {"channels": channels, "patch_size": CONV_STAGE_PATCH},
+        "patch_embed": {"channels": channels},
         "imgencoder": {"stem_channels": channels, "depths": depths, "vit": vit},
     }
 
@@ -170,7 +170,8 @@ def swin_sizes(
     features, _, _, patch_size = shapes.of(patch_weight, 4)
     sides = [first_side // 2**stage for stage in range(4)]
     windows = [min(window, side) for side in sides]  # a window is never larger than the grid
-    if min(windows) < 1 or any(side % size for side, size in zip(sides, windows, strict=True)):
+    is_cut = min(windows) > 0 and not any(side % size for side, size in zip(sides, windows, strict=True))
+    if first_side % 8 or not is_cut:  # each stage halves the grid of the one before
         raise shapes.error(f"grids of {sides} tokens a side cannot be cut into windows of {window}")
     if pretrained_windows is not None:
         told["coordinate_windows"] = [old or now for old, now in zip(pretrained_windows, windows, strict=True)]

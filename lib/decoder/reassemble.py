@@ -63,8 +63,9 @@ class ReassembleStage(nn.Module):
             self.readout = AddClassToken()
         elif readout == "project":
             self.readout = ProjectClassToken(features)
-        elif readout is None:  # the encoder's stage is image-like: there is no class token, and nothing to put back on a grid
+        elif readout is None:  # the encoder's stage is image-like: no class token, nothing to put back on a grid ...
             self.readout = None
+            channels = features  # ... and nothing that would change its width
         else:
             raise ValueError(f"unknown readout {readout!r}: expected ignore, add, project or None")
         self.project = nn.Conv2d(features, channels, kernel_size=1) if self.readout is not None else nn.Identity()

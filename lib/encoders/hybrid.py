@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .layers import check_picture
 from .vit import ViTEncoder
 
+PATCH_SIZE = 16  # pixels for each token: the stem halves the picture twice, its stages twice more
 STANDARDISE_EPS = 1e-8
 NORM_GROUPS = 32
 
@@ -74,9 +75,9 @@ class Bottleneck(nn.Module):
 class HybridStem(nn.Module):
     """The convolutional network's first layers: 1/4 of the picture's size."""
 
-    def __init__(self, *, channels: int, patch_size: int = 16):
+    def __init__(self, *, channels: int):
         super().__init__()
-        self.patch_size = patch_size
+        self.patch_size = PATCH_SIZE
         self.conv = StandardisedConv(3, channels, 7, stride=2)
         self.norm = nn.GroupNorm(NORM_GROUPS, channels)
 

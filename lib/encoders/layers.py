@@ -125,6 +125,12 @@ def check_taps(taps: Sequence[int], num_blocks: int) -> None:
         raise ValueError(f"cannot tap blocks {list(taps)} of {num_blocks}; expected their numbers from 0, in rising order")
 
 
+def check_norm_eps(norm_eps: float) -> None:
+    """Raises ValueError unless this is a number that keeps a normalisation from dividing by zero."""
+    if not norm_eps > 0:
+        raise ValueError(f"{norm_eps=}, expected a small number above zero")
+
+
 class LayerScale(nn.Module):
     """One learned factor per feature on what a block adds ("Going deeper with image transformers", equation 4)."""
 
@@ -144,6 +150,7 @@ class TransformerBlock(nn.Module):
         self, *, features: int, heads: int, hidden: int, norm_eps: float, layer_scale: bool, feed_forward: str = "gelu"
     ):
         super().__init__()
+        check_norm_eps(norm_eps)
         self.norm_1 = nn.LayerNorm(features, eps=norm_eps)
         self.attention = Attention(features=features, heads=heads)
         self.scale_1 = LayerScale(features) if layer_scale else nn.Identity()

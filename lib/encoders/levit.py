@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .layers import attend, check_picture, check_taps
 
 KEY_FEATURES = 32
+PATCH_SIZE = 16  # pixels for each token: the stem halves the picture four times
 
 
 class ConvNorm(nn.Module):
@@ -50,6 +51,8 @@ class LevitStem(nn.Module):
 
     def __init__(self, *, channels: Sequence[int], image_size: int):
         super().__init__()
+        if not isinstance(image_size, int) or image_size < 1 or image_size % PATCH_SIZE:
+            raise ValueError(f"image_size is {image_size!r}, expected a multiple of {PATCH_SIZE}")
         self.image_size = image_size
         self.layers = nn.ModuleList(ConvNorm(*pair) for pair in zip([3, *channels], channels))  # noqa: B905
 
@@ -180,4 +183,6 @@ class LevitEncoder(nn.Module):
             tokens = layer(tokens) if shrinks else tokens + layer(tokens)
             if number in self.taps:
                 stages.append(tokens.transpose(1, 2).unflatten(2, (side, side)))  # B N C -> B C h w
+            if number == self.taps[-1]:  # the release carries six more layers, which nothing reads
+                break
         return stages

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import FeedForward, attend
+from .layers import FeedForward, attend, check_norm_eps
 from .relative import BiasCache, look_up, offset_index, remember_by_size, resize_offset_table
 
 LARGEST_LOGIT_SCALE = math.log(100)  # SwinV2's bound on the learned temperature of its cosine attention
@@ -55,7 +55,7 @@ def join_windows(windows: Tensor, windows_hw: tuple[int, int], grid_hw: tuple[in
 def shift_mask(
     grid_hw: tuple[int, int], windows_hw: tuple[int, int], shift_hw: tuple[int, int], device: torch.device | None = None
 ) -> Tensor:
-    """Which pairs of a shifted window must not see each other: W x T x T, 0 or MASKED.
+    """Which pairs of tokens in each shifted window must not see each other: W x T x T, True or False.
 
     Shifting rolls the picture around, so the last window of a row holds tokens from both ends of the picture. Each side is
     cut into three bands: tokens that no border touches, those before it, and those that came around. Only tokens of the
@@ -71,7 +71,7 @@ def shift_mask(
         bands.append(band)
     region = 3 * bands[0][:, None] + bands[1][None, :]  # h w
     regions = split_windows(region[None, :, :, None], windows_hw)[0, :, :, 0]  # h w -> W T
-    return (regions[:, :, None] != regions[:, None, :]) * MASKED  # W T -> W T T
+    return regions[:, :, None] != regions[:, None, :]  # W T -> W T T
 
 
 def log_offsets(
@@ -177,8 +177,8 @@ class WindowAttention(nn.Module):
             bias = look_up(table, window_index(window_hw, table.device))[None]  # R A -> 1 A T T
             if shift_hw == (0, 0):
                 return bias
-            mask = shift_mask(grid_hw, windows_hw, shift_hw, bias.device)
-            return bias + mask[:, None].to(bias.dtype)  # W A T T
+            is_masked = shift_mask(grid_hw, windows_hw, shift_hw, bias.device)[:, None]  # W 1 T T
+            return torch.where(is_masked, bias + MASKED, bias)  # 1 A T T -> W A T T
 
         key = (grid_hw, windows_hw, shift_hw)
         return self.cache(lambda: self.bias(window_hw), spread, weights=self.bias.weights(), key=key)
@@ -216,6 +216,7 @@ class SwinBlock(nn.Module):
         norm_eps: float,
     ):
         super().__init__()
+        check_norm_eps(norm_eps)
         self.is_shifted = is_shifted
         self.norms_after = coordinate_window is not None
         self.norm_1 = nn.LayerNorm(features, eps=norm_eps)
@@ -285,6 +286,9 @@ class SwinEncoder(nn.Module):
         norm_eps: float = 1e-5,
     ):
         super().__init__()
+        per_stage = [depths, heads, windows, windows_per_side, coordinate_windows or windows]
+        if {len(numbers) for numbers in per_stage} != {len(depths)} or min(map(min, per_stage)) < 1:
+            raise ValueError(f"expected a positive number for each stage in each of {per_stage}")
         self.windows_per_side = tuple(windows_per_side)
         # Every stage's grid must divide into its windows, and into halves for the next stage.
         self.grid_multiple = math.lcm(2 ** (len(depths) - 1), *(n * 2**stage for stage, n in enumerate(windows_per_side)))

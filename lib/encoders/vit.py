@@ -71,8 +71,8 @@ class ViTEncoder(nn.Module):
     ):
         super().__init__()
         check_taps(taps, num_blocks)
-        if position_mode not in ("bicubic", "bilinear") or not norm_eps > 0 or not 0 <= position_offset < 1:
-            raise ValueError(f"unknown settings: {position_mode=}, {norm_eps=}, {position_offset=}")
+        if position_mode not in ("bicubic", "bilinear") or not 0 <= position_offset < 1:
+            raise ValueError(f"unknown settings: {position_mode=}, {position_offset=}")
         self.taps = tuple(taps)
         self.num_stages = len(self.taps)
         self.position_mode = position_mode
