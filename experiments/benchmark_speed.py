@@ -27,7 +27,11 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 # name: (kind, picture side, arguments of the kind's config builder below)
 MODELS = {
-    "swin2-tiny-256": ("swinv2", 256, {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "window_size": 16}),
+    "swin2-tiny-256": (
+        "swinv2",
+        256,
+        {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "window_size": 16},
+    ),
     "beit-base-384": ("beit", 384, {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}),
     "beit-large-512": ("beit", 512, {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}),
     "vit-large-384": ("vit", 384, {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}),
@@ -47,7 +51,7 @@ def build_reference(kind: str, side: int, sizes: dict):
         width, fusion = sizes["hidden_size"], {384: 64, 768: 128, 1024: 256}[sizes["hidden_size"]]
         neck = {384: [48, 96, 192, 384], 768: [96, 192, 384, 768], 1024: [256, 512, 1024, 1024]}[width]
         backbone = transformers.Dinov2Config(
-            image_size=side, patch_size=14, out_indices=[3, 6, 9, 12], reshape_hidden_states=False, apply_layernorm=True, **sizes
+            image_size=side, patch_size=14, out_indices=[3, 6, 9, 12], reshape_hidden_states=False, **sizes
         )
         config = transformers.DepthAnythingConfig(
             backbone_config=backbone, reassemble_hidden_size=width, neck_hidden_sizes=neck, fusion_hidden_size=fusion
@@ -192,12 +196,12 @@ def main(args: argparse.Namespace) -> None:
     transformers.utils.logging.disable_progress_bar()
     if args.threads:
         torch.set_num_threads(args.threads)
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {args.device}, {args.dtype}, ", end="")
-    print(f"batch {args.batch_size}, {args.pairs} turns, torch {torch.__version__}, ", end="")
-    print(f"transformers {transformers.__version__}, {date.today()}")
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, {torch.get_num_threads()} threads, {args.device}, {args.dtype}, batch {args.batch_size}, ", end="")
+    print(f"{args.pairs} turns, torch {torch.__version__}, transformers {transformers.__version__}, {date.today()}")
     rows = [benchmark(name, args) for name in args.models or DEFAULT_MODELS]
-    print("| model | side | transformers ms | cached ms | uncached ms | cached / transformers | uncached / transformers ", end="")
-    print("| cached / uncached | cache MB | small cache MB |")
+    print("| model | side | transformers ms | cached ms | uncached ms ", end="")
+    print("| cached / transformers | uncached / transformers | cached / uncached | cache MB | small cache MB |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     print("\n".join(rows))
 

@@ -138,8 +138,9 @@ class Release:
     """One published checkpoint file.
 
     name: what `-m` takes. features, blocks, side: the encoder's size and the side of its training pictures, by which a file of
-    this type is recognised as this row. parameters: in millions, stored tables and masks included. repository, path: where Hugging Face has it; repository_kind: "model" or "space". url: instead of
-    these three, the address of a file that lies elsewhere (a GitHub release).
+    this type is recognised as this row. parameters: in millions, stored tables and masks included. repository, path: where
+    Hugging Face has it ("": not public); repository_kind: "model" or "space". url: instead of these three, the address of a
+    file that lies elsewhere (a GitHub release).
     """
 
     name: str

@@ -141,13 +141,20 @@ def test_switched_off_nothing_is_held(model):
     assert model.cache_bytes() == 0
 
 
+INDEX_TABLES = [beit.offset_index_with_class.remembered, swin.window_index.remembered]
+
+
+def forget_index_tables() -> None:
+    for cache in INDEX_TABLES:
+        cache.cache_clear()
+
+
 def test_index_tables_are_held_for_few_sizes():
     """They depend on no weights, so that models share them; BEiT's are as large as one head's bias."""
     for side in range(1, 12):
         beit.offset_index_with_class((side, 3))
         swin.window_index((side, 3))
-    held = [beit.offset_index_with_class.remembered, swin.window_index.remembered]
-    assert [cache.cache_info().currsize for cache in held] == [1, 4]
+    assert [cache.cache_info().currsize for cache in INDEX_TABLES] == [1, 4]
 
 
 # New weights
@@ -204,9 +211,8 @@ def test_another_precision_is_noticed(model, dtype):
 @pytest.mark.parametrize("family", RELATIVE)
 def test_training_after_inference_mode(family):
     """Neither the biases nor the index tables that were first computed in inference mode may reach a training step."""
-    for cache in (beit.offset_index_with_class.remembered, swin.window_index.remembered):
-        cache.cache_clear()
     model = midas.small_model(family)
+    forget_index_tables()
     with torch.inference_mode():
         inside = model(NATIVE)
     held = model.cache_bytes()
@@ -257,8 +263,7 @@ def test_threads_may_share_a_model(relative_model, small):
 def test_every_encoder_compiles_in_one_piece(family):
     """The caches step aside; "eager" runs what was captured without generating code. Afterwards they work as before."""
     model = midas.small_model(family)
-    for cache in (beit.offset_index_with_class.remembered, swin.window_index.remembered):
-        cache.cache_clear()
+    forget_index_tables()
     encode = torch.compile(lambda image: model.imgencoder(*model.patch_embed(image)), fullgraph=True, backend="eager")
     with torch.no_grad():
         stages = encode(NATIVE)
@@ -272,8 +277,7 @@ def test_every_encoder_compiles_in_one_piece(family):
 def test_models_with_relative_positions_can_be_exported(family):
     """The tracer's placeholder tensors must not stay in the caches, where the next prediction would find them."""
     model = midas.small_model(family)
-    for cache in (beit.offset_index_with_class.remembered, swin.window_index.remembered):
-        cache.cache_clear()
+    forget_index_tables()
     with torch.no_grad():
         exported = torch.export.export(model, (NATIVE,), strict=False)
         prediction = exported.module()(NATIVE)

@@ -4,6 +4,7 @@ ViT, hybrid, BEiT, SwinV2 and DINOv2 as folders that `save_pretrained` writes. S
 `transformers`: their weights are renamed to the releases' layout here, and the encoders' stages are compared.
 """
 
+import copy
 import json
 import re
 from collections.abc import Callable
@@ -198,6 +199,19 @@ def test_same_depth(models_of, case, size):
     depth = theirs(image).predicted_depth
     assert depth.std() > 0.5 and (depth > 0).float().mean() > 0.95  # a reference that could hide errors shows nothing
     assert difference(ours(image), depth) <= SAME
+
+
+@torch.no_grad()
+def test_swin_v2_bounds_its_temperature(models_of):
+    """In double precision, because attention a hundred times as sharp enlarges what rounding does."""
+    ours, theirs = (copy.deepcopy(model).double() for model in models_of("swin2"))
+    for model in (ours, theirs):
+        for name, parameter in model.named_parameters():
+            if name.endswith("logit_scale"):
+                parameter[0] = 6.0  # the bound is the logarithm of 100, 4.6
+    image = midas.images(128, 128).double()
+    reference = theirs(image).predicted_depth
+    assert (ours(image) - reference).abs().max() <= 1e-9 * reference.std()
 
 
 @pytest.mark.parametrize("options", ["uncached", "plain"])

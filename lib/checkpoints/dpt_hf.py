@@ -102,7 +102,7 @@ def read_hybrid(shapes: Shapes, config: dict) -> dict:
     sizes = hybrid_sizes(
         shapes, vit, stem_weight=BIT + "embedder.convolution.weight", blocks_of_stage=BIT + "encoder.stages.{}.layers."
     )
-    maps = [shapes.of(f"neck.convs.{stage}.weight", 4)[1] for stage in range(2)]
+    maps = [shapes.of(f"{BIT}encoder.stages.{stage}.layers.0.conv3.weight", 4)[0] for stage in range(2)]
     features = [*maps, vit["features"], vit["features"]]
     return sizes | decoder_of(shapes, config, features, [None, None, "project", "project"])
 

@@ -84,7 +84,8 @@ def read_hybrid(shapes: Shapes, config: dict) -> dict:
     sizes = hybrid_sizes(
         shapes, vit, stem_weight=BACKBONE + "stem.conv.weight", blocks_of_stage=BACKBONE + "stages.{}.blocks."
     )
-    features = [*(layer_shape(shapes, stage)[1] for stage in range(2)), vit["features"], vit["features"]]
+    maps = [shapes.of(f"{BACKBONE}stages.{stage}.blocks.0.conv3.weight", 4)[0] for stage in range(2)]
+    features = [*maps, vit["features"], vit["features"]]
     readouts = [None, None, *readouts_of(shapes, range(2, 4))]
     return sizes | decoder_of(shapes, features, readouts, [1, 1, 1, 0.5])
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 from torch import Tensor
 
@@ -14,14 +15,13 @@ LAYERS, STAGES = MODEL + "layers.*.", "imgencoder.stages.*.*."
 BLOCKS = LAYERS + "blocks.*."
 
 
-def read_swin(shapes: Shapes, config: dict) -> dict:
+def read_swin(shapes: Shapes, config: dict, *, is_v2: bool) -> dict:
     """Sizes of a Swin or SwinV2. Window and picture size show in the stored masks of the shifted windows."""
     first_block = MODEL + "layers.{}.blocks.0."
     num_windows, area, _ = shapes.of(MODEL + "layers.0.blocks.1.attn_mask", 3)
     num_stages = shapes.count(MODEL + "layers.")
     if num_stages != 4:
         raise shapes.error(f"{num_stages} stages; a Swin encoder here has four")
-    is_v2 = first_block.format(0) + "attn.logit_scale" in shapes
     if is_v2:
         heads = [shapes.of(first_block.format(stage) + "attn.logit_scale", 3)[0] for stage in range(4)]
     else:
@@ -88,14 +88,14 @@ SWIN_V2 = Layout(
     title="MiDaS DPT with a SwinV2",
     family="midas-swin2",
     matches=lambda tensors: _is_swin(tensors) and any(key.endswith(".attn.logit_scale") for key in tensors),
-    read_sizes=read_swin,
+    read_sizes=partial(read_swin, is_v2=True),
     keys=KeyMap(SWIN_RULES, unused=SWIN_UNUSED, zero_key_bias=True),
 )
 SWIN = Layout(
     title="MiDaS DPT with a Swin",
     family="midas-swin",
     matches=_is_swin,
-    read_sizes=read_swin,
+    read_sizes=partial(read_swin, is_v2=False),
     keys=KeyMap(SWIN_RULES, unused=SWIN_UNUSED),
 )
 

@@ -84,8 +84,8 @@ class ReassembleStage(nn.Module):
 class Reassemble(nn.Module):
     """All stages, finest first. With the usual scales 4, 2, 1, 1/2 the maps are a pyramid around the patch grid.
 
-    stage_features: C of each encoder stage; stage_channels: K of each; readouts: for each stage "ignore", "add", "project", or None
-    where the encoder's stage is image-like already.
+    stage_features: C of each encoder stage; stage_channels: K of each; readouts: for each stage "ignore", "add",
+    "project", or None where the encoder's stage is image-like already.
     """
 
     def __init__(

@@ -44,7 +44,8 @@ class StandardisedConv(nn.Conv2d):
         # writes it so, and its rounding is worth keeping, because thirty layers of it would amplify any other.
         filters = self.weight.reshape(1, self.out_channels, -1)  # K' K 3 3 -> 1 K' 9K
         weight = F.batch_norm(filters, None, None, training=True, momentum=0.0, eps=STANDARDISE_EPS)
-        return F.conv2d(pad_same(picture, self.kernel_size[0], self.stride[0]), weight.reshape_as(self.weight), stride=self.stride)
+        picture = pad_same(picture, self.kernel_size[0], self.stride[0])
+        return F.conv2d(picture, weight.reshape_as(self.weight), stride=self.stride)
 
 
 class Bottleneck(nn.Module):

@@ -79,13 +79,16 @@ def five_steps_svg() -> str:
     middle = TOP + BOX_HEIGHT / 2
     for number, (name, what) in enumerate(STEPS):
         x = first_x + number * (BOX_WIDTH + GAP)
-        parts.append(f"<rect x='{x}' y='{TOP}' width='{BOX_WIDTH}' height='{BOX_HEIGHT}' rx='6' fill='#dbe7f5' stroke='#31577f'/>")
+        box = f"x='{x}' y='{TOP}' width='{BOX_WIDTH}' height='{BOX_HEIGHT}' rx='6'"
+        parts.append(f"<rect {box} fill='#dbe7f5' stroke='#31577f'/>")
         centre = x + BOX_WIDTH / 2
-        parts.append(f"<text x='{centre}' y='{middle - 3}' {STYLE} font-size='14' font-weight='bold'>{number + 1}. {name}</text>")
+        title = f"{STYLE} font-size='14' font-weight='bold'"
+        parts.append(f"<text x='{centre}' y='{middle - 3}' {title}>{number + 1}. {name}</text>")
         parts.append(f"<text x='{centre}' y='{middle + 16}' {STYLE} font-size='12' fill='#444'>{what}</text>")
     for number, (name, shapes) in enumerate(between):
         start = first_x - GAP + number * (BOX_WIDTH + GAP)
-        parts.append(f"<path d='M{start + 4} {middle} h{GAP - 14} m-6 -5 l8 5 l-8 5' fill='none' stroke='#31577f' stroke-width='2'/>")
+        arrow = f"M{start + 4} {middle} h{GAP - 14} m-6 -5 l8 5 l-8 5"
+        parts.append(f"<path d='{arrow}' fill='none' stroke='#31577f' stroke-width='2'/>")
         centre = start + GAP / 2
         for line, words in enumerate([name, *shapes]):
             weight, colour = ("bold", "#31577f") if line == 0 else ("normal", "#222")
