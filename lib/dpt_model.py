@@ -87,9 +87,9 @@ class DPTModel(nn.Module):
         return sum(module.num_bytes() for module in self.modules() if isinstance(module, WeightCache))
 
     def set_fused_attention(self, enabled: bool) -> None:
-        """Choose PyTorch's fused attention (fast) or the plain softmax formula (for study); see `attend`."""
+        """Choose PyTorch's fused attention and quick linear layers, or the plain formulas for study (`attend`, `Linear`)."""
         for module in self.modules():
-            if hasattr(module, "fused"):  # every attention module has this switch
+            if hasattr(module, "fused"):  # attention and linear layers have this switch
                 module.fused = enabled
 
 

@@ -1,7 +1,7 @@
 """From a weight file to a model: read, recognise, decide what shapes cannot tell, convert, build. The only entry."""
 
-import re
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace

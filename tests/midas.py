@@ -1,13 +1,17 @@
 """Small models of every MiDaS encoder, for the tests whose file names begin with test_midas."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import pytest
 import torch
 
+import lib.make_dpt
 from lib.checkpoints.files import Checkpoint
 from lib.checkpoints.sizes import decoder_sizes
 from lib.dpt_model import DPTModel, build_dpt
+from lib.errors import CheckpointError
 from lib.make_dpt import describe, load_weights, recognise_layout
 from tests.reference import synthetic_checkpoint
 
@@ -27,7 +31,10 @@ def seed_weights(model: torch.nn.Module) -> torch.nn.Module:
                 tensor.copy_(1 + 0.1 * noise.abs())
             elif leaf in ("gamma", "lambda1", "lambda_1", "lambda_2"):
                 tensor.copy_(0.5 + 0.1 * noise)
-            elif any(word in name for word in ("token", "position_embeddings", "bias_table", "attention_biases", ".table", "distance_bias")):
+            elif any(
+                word in name
+                for word in ("token", "position_embeddings", "bias_table", "attention_biases", ".table", "distance_bias")
+            ):
                 tensor.copy_(0.5 * noise)
             elif tensor.dim() > 1:
                 tensor.copy_(noise * tensor[0].numel() ** -0.5)
@@ -48,6 +55,25 @@ def load(tensors: Mapping[str, torch.Tensor], name: str, model_type: str | None 
     layout = recognise_layout(checkpoint)
     config, _ = describe(checkpoint, layout, model_type)
     return config, load_weights(config, checkpoint.tensors, layout.keys, source=name).eval()
+
+
+def assert_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, checkpoints: Iterable[tuple[tuple, Checkpoint]], image: torch.Tensor
+) -> int:
+    """Each checkpoint (with the place of its garbage) is refused in one sentence, or a model that runs. Counts the refused."""
+    broken, num_refused = [], 0
+    for place, checkpoint in checkpoints:
+        monkeypatch.setattr(lib.make_dpt, "read_checkpoint", lambda path, checkpoint=checkpoint: checkpoint)
+        try:
+            lib.make_dpt.make_dpt_from_state_dict(checkpoint.path)[1].inference(image)
+        except CheckpointError:
+            num_refused += 1
+        except Exception as error:
+            is_other_size = isinstance(error, ValueError) and re.search("must be multiples of|can only do", str(error))
+            if not is_other_size:  # a model of another size is a model
+                broken.append((place, repr(error)))
+    assert broken == []
+    return num_refused
 
 
 def shapes_of(name: str) -> dict[str, torch.Tensor]:
@@ -133,7 +159,7 @@ def small_model(family: str) -> DPTModel:
 
 @torch.no_grad()
 def calibrate(last: torch.nn.Conv2d, predict: Callable[[], torch.Tensor], std: float = 1.0) -> None:
-    """Rescales the last convolution: a map of mean 4 and this standard deviation, of which the last ReLU clips next to nothing."""
+    """Rescales the last convolution: a map of mean 4 and this standard deviation, of which the ReLU clips next to nothing."""
     last.bias.fill_(100.0)  # above zero everywhere
     depth = predict()
     scale = std / depth.std()

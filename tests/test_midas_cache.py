@@ -6,9 +6,7 @@ import threading
 import pytest
 import torch
 
-import lib.encoders.beit as beit
-import lib.encoders.relative as relative
-import lib.encoders.swin as swin
+from lib.encoders import beit, relative, swin
 from lib.encoders.layers import WeightCache
 from lib.make_dpt import describe, recognise_layout
 from tests import midas
@@ -54,7 +52,9 @@ def test_the_same_bits_with_the_small_cache(model):
 
 
 @pytest.mark.parametrize("small", [False, True], ids=["full", "small"])
-@pytest.mark.parametrize("family, function", [("beit", "resize_offset_table"), ("swin", "resize_offset_table"), ("swin2", "log_offsets")])
+@pytest.mark.parametrize(
+    "family, function", [("beit", "resize_offset_table"), ("swin", "resize_offset_table"), ("swin2", "log_offsets")]
+)
 def test_a_second_picture_of_the_same_size_needs_no_new_table(monkeypatch, family, function, small):
     model, module = midas.small_model(family), beit if family == "beit" else swin
     original, calls = getattr(module, function), []
@@ -180,7 +180,11 @@ def test_changed_weights_are_noticed(relative_model, change, small):
     """Each weight that a bias depends on, one after the other: BEiT's and Swin's tables, SwinV2's bias network."""
     relative_model.set_cache(True, small=small)
     before = relative_model.inference(NATIVE)
-    names = [name for name, _ in relative_model.named_parameters() if name.endswith("table") or ".bias.expand" in name or ".bias.contract" in name]
+    names = [
+        name
+        for name, _ in relative_model.named_parameters()
+        if name.endswith("table") or ".bias.expand" in name or ".bias.contract" in name
+    ]
     for name in (names[0], names[-1]):
         change(relative_model.get_parameter(name))
         after = relative_model.inference(NATIVE)
@@ -218,7 +222,9 @@ def test_training_after_inference_mode(family):
     held = model.cache_bytes()
     model(NATIVE).mean().backward()
     assert model.cache_bytes() == held > 0
-    biases = [parameter.grad for name, parameter in model.named_parameters() if name.endswith(("table", "bias.contract.weight"))]
+    biases = [
+        parameter.grad for name, parameter in model.named_parameters() if name.endswith(("table", "bias.contract.weight"))
+    ]
     assert all(gradient.abs().sum() > 0 for gradient in biases)
     assert torch.equal(model.inference(NATIVE), inside)
 

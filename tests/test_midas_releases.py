@@ -121,7 +121,9 @@ def test_every_key_is_used_or_listed_as_unused(name):
     unused = [key for key, ours in targets.items() if not ours]
     assert all(UNUSED.fullmatch(key) for key in unused)
     coarsest = 3 if "levit" in name else 4
-    assert sum(f"refinenet{coarsest}.resConfUnit1" in key for key in unused) == sum("resConfUnit1" in key for key in unused) == 4
+    assert (
+        sum(f"refinenet{coarsest}.resConfUnit1" in key for key in unused) == sum("resConfUnit1" in key for key in unused) == 4
+    )
     joined = {re.sub(r"\.~\d", "", target) for ours in targets.values() for target in ours}
     expected = set(model.state_dict())
     if "beit" in name or "swin2" in name:  # one bias for queries, keys and values, made of two

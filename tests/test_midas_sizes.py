@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import lib.encoders.swin as swin
 from lib.checkpoints.sizes import decoder_sizes
 from lib.dpt_model import DPTModel, build_dpt
+from lib.encoders import swin
 from lib.errors import PictureError
 from lib.image_processor import DPTImageProcessor
 from lib.predict import predict_depth
@@ -64,7 +64,13 @@ def narrow_swin(*, is_v2: bool, windows_per_side: list[int]) -> DPTModel:
     """A Swin of few features, so that many sizes take little time; trained, as it were, with 128 x 128 pixels."""
     windows = [32 // 2**stage // count for stage, count in enumerate(windows_per_side)]
     widths = [8, 16, 32, 64]
-    encoder = {"features": 8, "depths": [2, 2, 1, 1], "heads": [1] * 4, "windows": windows, "windows_per_side": windows_per_side}
+    encoder = {
+        "features": 8,
+        "depths": [2, 2, 1, 1],
+        "heads": [1] * 4,
+        "windows": windows,
+        "windows_per_side": windows_per_side,
+    }
     config = {
         "encoder": "swin",
         "patch_embed": {"features": 8, "patch_size": 4, "norm": True},
@@ -268,7 +274,11 @@ def test_every_picture_gets_a_map_of_its_own_size(family, size):
     assert result.quantity == "inverse depth" and result.nearest_is_largest
 
 
-@pytest.mark.parametrize("sizing", [{"max_side_length": 96}, {"use_square_sizing": True}, {"max_side_length": 64, "use_square_sizing": True}], ids=str)
+@pytest.mark.parametrize(
+    "sizing",
+    [{"max_side_length": 96}, {"use_square_sizing": True}, {"max_side_length": 64, "use_square_sizing": True}],
+    ids=str,
+)
 @pytest.mark.parametrize("family", [family for family in midas.FAMILIES if family != "levit"])
 def test_the_processing_size_may_be_chosen(family, sizing):
     depth = predict_depth(model_of(family), processor_of(family), make_picture(97, 211), **sizing).depth
@@ -283,6 +293,15 @@ def test_levit_has_one_size():
         predict_depth(model_of("levit"), processor, make_picture(), max_side_length=392)
     with pytest.raises(PictureError, match="can only process 128 x 128 pixels, not 64"):
         processor.prepare_image_bgr(make_picture(), 64, use_square_sizing=True)
+
+
+def test_levit_runs_no_layer_behind_its_last_tap():
+    """The release carries six of them."""
+    model, ran = midas.small_model("levit"), []
+    for number, layer in enumerate(model.imgencoder.layers):
+        layer.register_forward_hook(lambda module, inputs, output, number=number: ran.append(number))
+    model.inference(midas.images(128, 128))
+    assert ran == list(range(1 + max(model.imgencoder.taps))) and len(ran) < len(model.imgencoder.layers)
 
 
 @pytest.mark.parametrize("size, expected", [((480, 640), (384, 512)), ((1080, 1920), (384, 672)), ((375, 1242), (384, 1280))])

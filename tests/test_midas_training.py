@@ -22,7 +22,9 @@ def test_a_gradient_reaches_every_weight_that_is_used(family):
     """LeViT's release has layers behind the last tap. They are not run."""
     model = midas.small_model(family)
     for key, gradient in gradients(model).items():
-        is_behind = family == "levit" and key.startswith("imgencoder.layers.") and int(key.split(".")[2]) > max(model.imgencoder.taps)
+        is_behind = (
+            family == "levit" and key.startswith("imgencoder.layers.") and int(key.split(".")[2]) > max(model.imgencoder.taps)
+        )
         assert (gradient is None) == is_behind, key
         assert is_behind or torch.isfinite(gradient).all() and gradient.abs().max() > 0, key
 
@@ -72,9 +74,7 @@ def test_bfloat16_stays_near_float32(family, limit):
     assert mean_error_in_bfloat16(midas.small_model(family), midas.images(128, 128)) <= limit
 
 
-@pytest.mark.parametrize(
-    "name, side", [("dpt_swin2_tiny_256", 256), ("dpt_beit_base_384", 384), ("dpt_levit_224", 224)]
-)
+@pytest.mark.parametrize("name, side", [("dpt_swin2_tiny_256", 256), ("dpt_beit_base_384", 384), ("dpt_levit_224", 224)])
 def test_bfloat16_stays_near_float32_at_full_size(name, side):
     _, model = midas.load(synthetic_checkpoint.build(name, seed=7), f"{name}.pt")
     assert mean_error_in_bfloat16(model, synthetic_checkpoint.model_input(name, side, side)) <= 0.03

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-
 NUM_PARTS = 3  # query, key, value
 QUERY_BIAS, KEY_BIAS = ".~0.bias", ".~1.bias"
 PART = re.compile(r"\.~(\d+)(?=\.)")

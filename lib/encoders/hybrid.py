@@ -20,7 +20,7 @@ STANDARDISE_EPS = 1e-8
 NORM_GROUPS = 32
 
 
-def pad_same(picture: Tensor, kernel: int, stride: int, *, value: float = 0.0) -> Tensor:
+def pad_same(picture: Tensor, kernel: int, stride: int) -> Tensor:
     """Pad B x K x H x W so that a convolution gives ceil(H / stride) rows: the odd pixel goes to the bottom and the right.
 
     This is TensorFlow's "SAME" rule, with which these weights were trained; PyTorch pads both ends alike.
@@ -29,7 +29,7 @@ def pad_same(picture: Tensor, kernel: int, stride: int, *, value: float = 0.0) -
     for side in (picture.shape[-1], picture.shape[-2]):
         total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
         pads += [total // 2, total - total // 2]
-    return F.pad(picture, pads, value=value) if any(pads) else picture
+    return F.pad(picture, pads) if any(pads) else picture
 
 
 class StandardisedConv(nn.Conv2d):
@@ -90,7 +90,7 @@ class HybridStem(nn.Module):
         check_picture(image_rgb, self.patch_size)
         height, width = image_rgb.shape[-2:]
         picture = F.relu(self.norm(self.conv(image_rgb)))  # B 3 H W -> B K H/2 W/2
-        picture = F.max_pool2d(pad_same(picture, 3, 2, value=float("-inf")), 3, stride=2)  # -> B K H/4 W/4
+        picture = F.max_pool2d(pad_same(picture, 3, 2), 3, stride=2)  # -> B K H/4 W/4; no padding wins: ReLU left no negatives
         return picture, (height // self.patch_size, width // self.patch_size)
 
 

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import FeedForward, attend, check_norm_eps
+from .layers import FeedForward, Linear, attend, check_norm_eps
 from .relative import BiasCache, look_up, offset_index, remember_by_size, resize_offset_table
 
 LARGEST_LOGIT_SCALE = math.log(100)  # SwinV2's bound on the learned temperature of its cosine attention
@@ -160,8 +160,8 @@ class WindowAttention(nn.Module):
         self.heads = heads
         self.fused = True
         self.is_cosine = coordinate_window is not None
-        self.qkv = nn.Linear(features, 3 * features)
-        self.project = nn.Linear(features, features)
+        self.qkv = Linear(features, 3 * features)
+        self.project = Linear(features, features)
         self.cache = BiasCache()
         if self.is_cosine:
             self.logit_scale = nn.Parameter(torch.zeros(heads, 1, 1))
@@ -255,7 +255,7 @@ class PatchMerging(nn.Module):
     def __init__(self, features: int, *, norms_after: bool):
         super().__init__()
         self.norms_after = norms_after
-        self.reduction = nn.Linear(4 * features, 2 * features, bias=False)
+        self.reduction = Linear(4 * features, 2 * features, bias=False)
         self.norm = nn.LayerNorm(2 * features if norms_after else 4 * features)
 
     def forward(self, grid: Tensor) -> Tensor:
