@@ -143,15 +143,18 @@ def decide_type(
     source, config = str(checkpoint.path), checkpoint.config or {}
     candidates = {name: row for name, row in MODEL_TYPES.items() if row.family == layout.family}
     name_type = type_from_file_name(checkpoint.name)
+
+    def check_family(fits: bool, told: str) -> None:
+        if not fits:
+            expected = " or ".join(candidates)
+            raise CheckpointError(f"{source}: {told} cannot be: the keys are those of {layout.title}; expected {expected}")
+
     if model_type is not None:
         row = _type_row(model_type, "the argument model_type")
-        if row.name not in candidates:
-            raise CheckpointError(
-                f"{source}: model_type={model_type!r} cannot be: the keys are those of {layout.title}; "
-                f"expected {' or '.join(candidates)}"
-            )
+        check_family(row.name in candidates, f"model_type={model_type!r}")
         return row, row.max_depth, f"model_type={model_type!r} says so"
     if config.get("model_type") == "depth_anything":  # a Hugging Face config.json
+        check_family(layout.family == "depth-anything", "the config's model_type 'depth_anything'")
         max_depth = config.get("max_depth") if config.get("depth_estimation_type") == "metric" else None
         blocks = (config.get("backbone_config") or {}).get("out_indices") or []
         is_v1 = list(blocks) == list(range(min(blocks, default=0), min(blocks, default=0) + 4))
@@ -166,6 +169,7 @@ def decide_type(
     is_hf_dpt = config.get("model_type") == "dpt"  # says nothing that the keys do not
     if not is_hf_dpt and ("model_type" in config or "max_depth" in config):
         row = _type_row(config.get("model_type"), f"model_type in the config beside {source}")
+        check_family(row.name in candidates, f"the config's model_type {config['model_type']!r}")
         max_depth = _metres(config["max_depth"], source) if "max_depth" in config else row.max_depth
         return row, max_depth, "the config beside the weights says so"
     window = sizes["imgencoder"].get("windows", [None])[0]
@@ -173,7 +177,10 @@ def decide_type(
         row for row in candidates.values() if row.window is None
     ]
     if len(told_by_shapes) == 1:
-        return told_by_shapes[0], told_by_shapes[0].max_depth, "keys and shapes say so"
+        row, reason = told_by_shapes[0], "keys and shapes say so"
+        if row.window is not None:
+            reason += f"; ASSUMED first trained with smaller windows, as every release with windows of {row.window} was"
+        return row, row.max_depth, reason
     if name_type in candidates:
         row = MODEL_TYPES[name_type]
         return row, row.max_depth, "the file name says so"

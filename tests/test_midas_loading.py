@@ -87,6 +87,17 @@ def test_save_dpt_and_load_again(tmp_path, family):
     assert difference(again.inference(IMAGE), model.inference(IMAGE)) <= SAME and again.output == model.output
 
 
+@pytest.mark.parametrize("told", ["depth-anything-v2", "midas-beit", "dpt-swin2-tiny-256", "depth_anything"])
+def test_a_config_beside_the_weights_must_not_contradict_their_keys(tmp_path, told):
+    path = tmp_path / "dpt.pt"
+    torch.save(synthetic_checkpoint.build("tiny_dpt_vit_128"), path)
+    path.with_suffix(".json").write_text(json.dumps({"model_type": "midas-vit"}))
+    assert make_dpt_from_state_dict(path)[0]["model_type"] == "midas-vit"
+    path.with_suffix(".json").write_text(json.dumps({"model_type": told}))
+    message = complaint(path)
+    assert told in message and "cannot be: the keys are those of MiDaS DPT with a ViT" in message
+
+
 # Not supported, or damaged
 
 

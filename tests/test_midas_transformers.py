@@ -332,6 +332,13 @@ def test_what_config_json_leaves_out_is_as_transformers_takes_it(tmp_path, model
     assert torch.equal(again.inference(image), ours.inference(image))
 
 
+@pytest.mark.parametrize("model_type, windows", [(None, [4, 4, 4, 2]), ("midas-swin2", [8, 8, 8, 4])])
+def test_the_argument_goes_before_the_windows_of_config_json(tmp_path, model_type, windows):
+    reference_model("swin2, first trained with smaller windows").save_pretrained(tmp_path)
+    config, _, _ = make_dpt_from_state_dict(tmp_path, model_type=model_type)
+    assert config["imgencoder"]["coordinate_windows"] == windows
+
+
 # The releases' layout, filled with the weights of `transformers`: (its name, the release's name), one after the other
 
 BLOCK = [

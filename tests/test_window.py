@@ -27,6 +27,7 @@ from .virtual_screen import PATIENCE, Screen, Viewer, press_close_button, virtua
 DISPLAY_SIZE, SIDE = 900, 112
 AVAILABLE = (DISPLAY_SIZE, round(0.6 * DISPLAY_SIZE))  # for both panels
 TRACKBARS = 4
+ATTEMPTS = 5
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def screen(tmp_path_factory) -> Iterator[Screen]:
 
 
 @pytest.fixture
-def view(screen, small_file, tmp_path, monkeypatch) -> Iterator[Callable[..., Viewer]]:
+def view(screen, small_file, tmp_path) -> Iterator[Callable[..., Viewer]]:
     """view(options...) -> a Viewer that was started with them; its results go below tmp_path."""
     viewers = []
 
@@ -50,23 +51,28 @@ def view(screen, small_file, tmp_path, monkeypatch) -> Iterator[Callable[..., Vi
         common = ["-m", small_file, "-d", "cpu", "-b", SIDE, "-s", DISPLAY_SIZE]
         command = [sys.executable, REPOSITORY / "run_image.py", *common, *options]
         environment = {**os.environ, "DISPLAY": screen.display, "WAYLAND_DISPLAY": "", "QT_QPA_PLATFORM": ""}
-        process = subprocess.Popen(
-            list(map(str, command)),
-            env=environment,
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it may be ignored where tests run
-        )
-        viewers.append(Viewer(screen, process))
-        return viewers[-1]
+        for _ in range(ATTEMPTS):
+            process = subprocess.Popen(
+                list(map(str, command)),
+                env=environment,
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it may be ignored where tests run
+            )
+            viewers.append(Viewer(screen, process))
+            if viewers[-1].is_painted():
+                return viewers[-1]
+            process.kill()
+            print(process.communicate())
+        raise AssertionError("no window was ever painted")
 
     yield start
     for viewer in viewers:
-        if viewer.process.poll() is None:
+        if viewer.process.returncode is None:
             viewer.process.kill()
-        viewer.process.communicate()
+            viewer.process.communicate()
 
 
 def predict(weights: Path, picture: Path, side: int = SIDE) -> DepthMap:

@@ -71,8 +71,26 @@ class Viewer:
     def __init__(self, screen: Screen, process: subprocess.Popen):
         self.screen, self.process = screen, process
 
-    def window(self) -> int:
-        return int(self.screen.do("search", "--onlyvisible", "--name", "^Plain DPT$").split()[-1])
+    def window(self) -> int | None:
+        """The window's number, once it is there."""
+        try:
+            return int(self.screen.do("search", "--onlyvisible", "--name", "^Plain DPT$").split()[-1])
+        except subprocess.CalledProcessError:
+            return None
+
+    def is_painted(self) -> bool:
+        """Waits for the window's first contents.
+
+        On a busy machine, the Qt of OpenCV's wheels sometimes loses the news that its window is on the screen, and
+        never paints it. No program can see that or help it, so tests start again.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while self.window() is None and self.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        deadline = time.monotonic() + PATIENCE / 10
+        while not self.screen.shot()[:200, :200].any() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return bool(self.screen.shot()[:200, :200].any())
 
     def key(self, *keys: str) -> None:
         self.screen.do("windowfocus", self.window())  # nobody else does, without a window manager
