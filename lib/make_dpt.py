@@ -177,10 +177,7 @@ def decide_type(
         row for row in candidates.values() if row.window is None
     ]
     if len(told_by_shapes) == 1:
-        row, reason = told_by_shapes[0], "keys and shapes say so"
-        if row.window is not None:
-            reason += f"; ASSUMED first trained with smaller windows, as every release with windows of {row.window} was"
-        return row, row.max_depth, reason
+        return told_by_shapes[0], told_by_shapes[0].max_depth, "keys and shapes say so"
     if name_type in candidates:
         row = MODEL_TYPES[name_type]
         return row, row.max_depth, "the file name says so"
