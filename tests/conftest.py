@@ -131,3 +131,18 @@ def make_picture(height: int = 120, width: int = 160, seed: int = 0) -> np.ndarr
 @pytest.fixture
 def picture() -> np.ndarray:
     return make_picture()
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A Hugging Face hub on this machine, which downloads go to."""
+    from tests.hub_server import running_hub
+
+    with running_hub(monkeypatch) as server:
+        yield server
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Where downloaded weights go: it does not exist yet, and its name is not ASCII."""
+    return tmp_path / "Gewichte für 深度"

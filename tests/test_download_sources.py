@@ -21,20 +21,7 @@ from tests.hub_server import (
     failure,
     names_in,
     put_repository,
-    running_hub,
 )
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    with running_hub(monkeypatch) as server:
-        yield server
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Where weights go: it does not exist yet, and its name is not ASCII."""
-    return tmp_path / "Gewichte für 深度"
 
 
 class TestRepository:
