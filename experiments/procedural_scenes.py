@@ -19,7 +19,8 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, where `lib` and `experiments` are
+    # the checkout, where `lib` and `experiments` are, instead of this folder, where `datasets` is no package
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from lib.demo.options import positive_int
 from lib.demo.script import run_script

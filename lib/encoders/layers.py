@@ -103,13 +103,18 @@ def attend(
     return scores.softmax(dim=-1) @ value  # B A T T -> B A T D
 
 
+def check_heads(features: int, heads: int) -> None:
+    """Raises ValueError unless the features can be shared out equally among the attention heads."""
+    if heads < 1 or features % heads:
+        raise ValueError(f"{features} features cannot be split over {heads} attention heads")
+
+
 class Attention(nn.Module):
     """Multi-head self-attention. The attribute `fused` chooses between the two paths of `attend`."""
 
     def __init__(self, *, features: int, heads: int):
         super().__init__()
-        if heads < 1 or features % heads:
-            raise ValueError(f"{features} features cannot be split over {heads} attention heads")
+        check_heads(features, heads)
         self.heads = heads
         self.fused = True
         self.qkv = Linear(features, 3 * features)

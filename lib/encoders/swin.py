@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import FeedForward, Linear, attend, check_norm_eps
+from .layers import FeedForward, Linear, attend, check_heads, check_norm_eps
 from .relative import BiasCache, look_up, offset_index, remember_by_size, resize_offset_table
 
 LARGEST_LOGIT_SCALE = math.log(100)  # SwinV2's bound on the learned temperature of its cosine attention
@@ -155,8 +155,7 @@ class WindowAttention(nn.Module):
 
     def __init__(self, *, features: int, heads: int, window: int, coordinate_window: int | None):
         super().__init__()
-        if heads < 1 or features % heads:
-            raise ValueError(f"{features} features cannot be split over {heads} attention heads")
+        check_heads(features, heads)
         self.heads = heads
         self.fused = True
         self.is_cosine = coordinate_window is not None
