@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .decoder import DepthHead, Fusion, Reassemble
+from .decoder import DepthHead, Fusion, MetricHead, Reassemble
 from .encoders import ENCODERS
 from .encoders.layers import WeightCache
 
@@ -97,11 +97,17 @@ def build_dpt(config: dict) -> DPTModel:
     """The network that a config describes, with fresh weights on the current default device.
 
     config: as `make_dpt_from_state_dict` returns it. Its sections "patch_embed", "imgencoder", "reassemble", "fusion" and
-    "head" are the arguments of those classes; "encoder" is a key of ENCODERS; "output" is an OutputKind.
+    "head" are the arguments of those classes; "encoder" is a key of ENCODERS; "output" is an OutputKind. A section
+    "metric_head" makes it a ZoeDepth.
     """
     patch_embed_class, encoder_class = ENCODERS[config["encoder"]]
     low, high = config["output"]["value_range"]
-    return DPTModel(
+    model_class, more = DPTModel, {}
+    if "metric_head" in config:
+        from .zoedepth import ZoeDepth  # which is made of the model above
+
+        model_class, more = ZoeDepth, {"metric_head": MetricHead(**config["metric_head"])}
+    return model_class(
         patch_embed=patch_embed_class(**config["patch_embed"]),
         imgencoder=encoder_class(**config["imgencoder"]),
         reassemble=Reassemble(**config["reassemble"]),
@@ -112,4 +118,5 @@ def build_dpt(config: dict) -> DPTModel:
             nearest_is_largest=config["output"]["nearest_is_largest"],
             value_range=(low, float("inf") if high is None else high),  # JSON has no infinity
         ),
+        **more,
     )

@@ -1,6 +1,6 @@
 """Errors whose message is one sentence for the person at the keyboard; scripts print it and exit with code 1."""
 
-LONGEST_MESSAGE = 1000
+LONGEST_MESSAGE = 2000
 
 
 def one_line(text: str) -> str:

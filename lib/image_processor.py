@@ -20,7 +20,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LARGEST_INPUT_PIXELS = 50_000_000
 
 FITS = ("lower_bound", "upper_bound", "minimal", "stretch", "fixed", "pad")
-RESAMPLINGS = ("cv2_cubic", "antialiased_cubic")
+RESAMPLINGS = ("cv2_cubic", "antialiased_cubic", "bilinear_corners")
 RESTORATIONS = ("bilinear_corners", "bilinear", "bicubic")
 
 
@@ -28,7 +28,8 @@ RESTORATIONS = ("bilinear_corners", "bilinear", "bicubic")
 class PictureRule:
     """How one release prepares a picture, and how it brings the map back.
 
-    side: the size that the release aims at, in pixels. multiple: both sides become multiples of this.
+    side: the size that the release aims at, in pixels. width: its width, where that is not the same as its height.
+    multiple: both sides become multiples of this.
     fit: how the aspect ratio is treated (the names are MiDaS'):
         "lower_bound"  the shorter side becomes `side`, no side is smaller
         "upper_bound"  the longer side becomes `side`, no side is larger
@@ -37,10 +38,13 @@ class PictureRule:
         "fixed"        the same, and the network can do no other size
         "pad"          no resizing: an equal margin of the mean colour on either side (an odd pixel goes below or right)
     resample: "cv2_cubic" (four by four neighbours of the float picture, no antialiasing) or "antialiased_cubic" (on the
-        8-bit picture, rounded back to 8 bits: what PIL and `transformers` do).
+        8-bit picture, rounded back to 8 bits: what PIL and `transformers` do), or "bilinear_corners" (of the float
+        picture, no antialiasing, corner pixels stay in the corners: ZoeDepth).
     mean, std: normalisation of RGB values between 0 and 1.
     restore: "bilinear_corners" (corner pixels stay in the corners: align_corners=True), "bilinear" or "bicubic" (both
         align_corners=False).
+    reflect_padding: first put a border of mirrored picture around it, and cut it off the map again (`reflection_margin`).
+    flip_average: a picture's depth is the mean of its own and the mirrored picture's (`lib.predict` does that).
     """
 
     side: int
@@ -50,14 +54,23 @@ class PictureRule:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     restore: str = "bilinear_corners"
+    width: int | None = None
+    reflect_padding: bool = False
+    flip_average: bool = False
 
     def __post_init__(self):
         for name in ("mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # a config from a file has lists
         is_known = self.fit in FITS and self.resample in RESAMPLINGS and self.restore in RESTORATIONS
         is_normalisation = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
-        if not is_known or not is_normalisation or min(self.side, self.multiple) < 1:
+        is_simple = not (self.reflect_padding and self.fit == "pad") and not (self.width and self.fit == "fixed")
+        if not (is_known and is_normalisation and is_simple) or min(self.side, self.width or 1, self.multiple) < 1:
             raise ValueError(f"no picture can be prepared by this rule: {self}")
+
+    @property
+    def target_hw(self) -> tuple[int, int]:
+        """The size that the release aims at."""
+        return self.side, self.width or self.side
 
 
 def fit_size(
@@ -115,6 +128,15 @@ def as_rgb(image_bgr: np.ndarray) -> np.ndarray:
     return image_bgr[..., 2::-1]
 
 
+def reflection_margin(side: int) -> int:
+    """How many pixels ZoeDepth mirrors at either end of a side of this length.
+
+    >>> reflection_margin(480), reflection_margin(640)
+    (46, 53)
+    """
+    return int(math.sqrt(side / 2) * 3)
+
+
 def to_unit_range(image: np.ndarray) -> np.ndarray:
     """uint8 or uint16 values -> float32 between 0 and 1; floating point stays as it is."""
     if image.dtype == np.uint8:
@@ -131,10 +153,18 @@ class DPTImageProcessor:
         self.rule = rule
 
     def network_size(
-        self, height: int, width: int, *, max_side_length: int | None = None, use_square_sizing: bool = False
+        self,
+        height: int,
+        width: int,
+        *,
+        max_side_length: int | None = None,
+        use_square_sizing: bool = False,
+        use_padding: bool | None = None,
     ) -> tuple[int, int]:
         """The network input's (H, W) for a picture of height x width; arguments as for `prepare_image_bgr`."""
         rule = self.rule
+        margin_h, margin_w = self.margins(height, width, use_padding)
+        height, width = height + 2 * margin_h, width + 2 * margin_w
         if max_side_length is not None and max_side_length < 1:
             raise PictureError(f"the processing size must be a positive number of pixels, not {max_side_length}")
         if rule.fit == "fixed":
@@ -143,14 +173,14 @@ class DPTImageProcessor:
                     f"this model can only process {rule.side} x {rule.side} pixels, not {max_side_length}: "
                     "leave the processing size out (max_side_length, or -b in the scripts)"
                 )
-            side, fit = rule.side, "stretch"
+            target_hw, fit = rule.target_hw, "stretch"
         elif use_square_sizing:
-            side, fit = max_side_length or rule.side, "stretch"
+            target_hw, fit = (max_side_length or rule.side,) * 2, "stretch"
         elif max_side_length is not None:
-            side, fit = max_side_length, "upper_bound"
+            target_hw, fit = (max_side_length,) * 2, "upper_bound"
         else:
-            side, fit = rule.side, rule.fit
-        size = fit_size(height, width, target_hw=(side, side), multiple=rule.multiple, fit=fit)
+            target_hw, fit = rule.target_hw, rule.fit
+        size = fit_size(height, width, target_hw=target_hw, multiple=rule.multiple, fit=fit)
         if size[0] * size[1] > LARGEST_INPUT_PIXELS:
             raise PictureError(
                 f"a picture of {width} x {height} pixels would become {size[1]} x {size[0]} for the network: "
@@ -158,40 +188,66 @@ class DPTImageProcessor:
             )
         return size
 
+    def margins(self, height: int, width: int, use_padding: bool | None = None) -> tuple[int, int]:
+        """How many pixels are mirrored above (and below) and left (and right) of a picture; zeros without padding."""
+        is_padded = self.rule.reflect_padding if use_padding is None else use_padding
+        return (reflection_margin(height), reflection_margin(width)) if is_padded else (0, 0)
+
     def prepare_image_bgr(
-        self, image_bgr: np.ndarray, max_side_length: int | None = None, use_square_sizing: bool = False
+        self,
+        image_bgr: np.ndarray,
+        max_side_length: int | None = None,
+        use_square_sizing: bool = False,
+        *,
+        use_padding: bool | None = None,
     ) -> Tensor:
         """A picture as OpenCV reads it -> the network's input: 1 x 3 x H x W RGB, float32, normalised, on the CPU.
 
         With the defaults, size and resampling are exactly the release's own. max_side_length: instead, bound the longer
         side by this many pixels, keeping the aspect ratio (both sides are rounded to the patch multiple, the longer one
         never upwards). use_square_sizing: both sides become max_side_length (or the release's size), whatever the aspect
-        ratio. Raises PictureError for arrays that are not pictures (see `as_rgb`), and for a size that the network cannot do.
+        ratio. use_padding: instead of the release's choice, mirror a border around the picture, or not; `scale_prediction`
+        must then be told the same. Raises PictureError for arrays that are not pictures (see `as_rgb`), and for a size that the
+        network cannot do.
         """
         image_rgb = as_rgb(image_bgr)
         height, width = self.network_size(
-            *image_rgb.shape[:2], max_side_length=max_side_length, use_square_sizing=use_square_sizing
+            *image_rgb.shape[:2],
+            max_side_length=max_side_length,
+            use_square_sizing=use_square_sizing,
+            use_padding=use_padding,
         )
+        rows, columns = self.margins(*image_rgb.shape[:2], use_padding)
+        if rows or columns:
+            image_rgb = cv2.copyMakeBorder(image_rgb, rows, rows, columns, columns, cv2.BORDER_REFLECT_101)
         if self.rule.fit == "pad" and max_side_length is None and not use_square_sizing:
             resized = pad_with(self.rule.mean, to_unit_range(image_rgb), height, width)
         elif self.rule.resample == "cv2_cubic":
             resized = cv2.resize(to_unit_range(image_rgb), (width, height), interpolation=cv2.INTER_CUBIC)
+        elif self.rule.resample == "bilinear_corners":
+            resized = bilinear_corners(image_rgb, height, width)
         else:
             resized = antialiased_cubic(image_rgb, height, width)
         normalised = (resized - np.float32(self.rule.mean)) / np.float32(self.rule.std)
         return torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))[None]  # H W 3 -> 1 3 H W
 
-    def scale_prediction(self, prediction: Tensor, output_hw: tuple[int, int]) -> Tensor:
+    def scale_prediction(
+        self, prediction: Tensor, output_hw: tuple[int, int], *, use_padding: bool | None = None
+    ) -> Tensor:
         """A map (H x W) or a batch of maps (B x H x W) at another size, float32, by the release's own interpolation.
 
-        Bicubic interpolation (MiDaS, `transformers`) may overshoot the values around sharp edges by a little.
+        output_hw: the picture's size. use_padding: as for `prepare_image_bgr`; where there is a border, the map is of picture
+        and border, and the border is cut off. Bicubic interpolation (MiDaS, `transformers`) may overshoot the values around sharp edges by a little.
         """
         if prediction.dim() not in (2, 3):
             raise ValueError(f"expected a map H x W or maps B x H x W, got shape {tuple(prediction.shape)}")
         maps = prediction.float().reshape(1, -1, *prediction.shape[-2:])  # B H W -> 1 B H W
         size = (int(output_hw[0]), int(output_hw[1]))
+        rows, columns = self.margins(*size, use_padding)
+        whole = (size[0] + 2 * rows, size[1] + 2 * columns)
         mode = "bicubic" if self.rule.restore == "bicubic" else "bilinear"
-        scaled = F.interpolate(maps, size=size, mode=mode, align_corners=self.rule.restore == "bilinear_corners")
+        scaled = F.interpolate(maps, size=whole, mode=mode, align_corners=self.rule.restore == "bilinear_corners")
+        scaled = scaled[..., rows : rows + size[0], columns : columns + size[1]]  # 1 B . . -> 1 B H0 W0
         return scaled.reshape(*prediction.shape[:-2], *size)  # 1 B H0 W0 -> B H0 W0
 
 
@@ -201,6 +257,13 @@ def antialiased_cubic(image_rgb: np.ndarray, height: int, width: int) -> np.ndar
     tensor = torch.from_numpy(np.ascontiguousarray(image_8bit.transpose(2, 0, 1)))[None]  # H0 W0 3 -> 1 3 H0 W0
     resized = F.interpolate(tensor, size=(height, width), mode="bicubic", antialias=True)  # -> 1 3 H W
     return to_unit_range(resized[0].permute(1, 2, 0).numpy())  # 1 3 H W -> H W 3
+
+
+def bilinear_corners(image_rgb: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize as ZoeDepth does: bilinear, no antialiasing, corners on corners; float32 between 0 and 1."""
+    unit = np.ascontiguousarray(to_unit_range(image_rgb).transpose(2, 0, 1))  # H0 W0 3 -> 3 H0 W0
+    resized = F.interpolate(torch.from_numpy(unit)[None], size=(height, width), mode="bilinear", align_corners=True)
+    return resized[0].permute(1, 2, 0).numpy()  # 1 3 H W -> H W 3
 
 
 def pad_with(colour: tuple[float, float, float], image_rgb: np.ndarray, height: int, width: int) -> np.ndarray:

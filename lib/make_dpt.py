@@ -15,6 +15,7 @@ from .checkpoints.files import Checkpoint, read_checkpoint, save_dpt
 from .checkpoints.keys import KeyMap, convert_tensors
 from .checkpoints.layout import Layout
 from .checkpoints.sizes import Shapes
+from .checkpoints.zoedepth import bins_kind, range_of
 from .dpt_model import DPTModel, build_dpt
 from .errors import CheckpointError, UserError, one_line
 from .image_processor import DPTImageProcessor, PictureRule
@@ -88,7 +89,8 @@ def recognise_layout(checkpoint: Checkpoint) -> Layout:
 def describe(checkpoint: Checkpoint, layout: Layout, model_type: str | None) -> tuple[dict, str]:
     """The complete model config: sizes from shapes, the rest from the decided model type. Also says why, in words."""
     source = str(checkpoint.path)
-    sizes = layout.read_sizes(Shapes(checkpoint.tensors, source), checkpoint.config or {})
+    shapes = Shapes(checkpoint.tensors, source)
+    sizes = layout.read_sizes(shapes, checkpoint.config or {})
     native_side = sizes.pop("native_side")
     row, max_depth, reason = decide_type(checkpoint, layout, sizes, model_type)
     encoder = sizes["imgencoder"]
@@ -103,13 +105,18 @@ def describe(checkpoint: Checkpoint, layout: Layout, model_type: str | None) -> 
         encoder["coordinate_windows"] = [round(size * row.pretrained_window_ratio) for size in encoder["windows"]]
 
     sizes["head"] |= {"activation": "relu", "scale": 1.0}
-    if max_depth is not None:
+    value_range, is_published_range = [0.0, max_depth], max_depth == row.max_depth
+    if "metric_head" in sizes:
+        value_range, remark = range_of(sizes["metric_head"], max_depth, shapes)
+        reason += remark
+        is_published_range = True  # the range of such a head is a setting
+    elif max_depth is not None:
         sizes["head"] |= {"activation": "sigmoid", "scale": max_depth}
     is_metric = row.is_metric or max_depth is not None
     output = {
         "quantity": "metres" if is_metric else "inverse depth",
         "nearest_is_largest": not is_metric,
-        "value_range": [0.0, max_depth],
+        "value_range": value_range,
     }
     rule = layout.picture or row.picture
     if row.side_from_weights:
@@ -118,7 +125,7 @@ def describe(checkpoint: Checkpoint, layout: Layout, model_type: str | None) -> 
     picture_section = asdict(picture) | {"mean": list(picture.mean), "std": list(picture.std)}  # as JSON has it
     features, blocks = encoder_size(sizes)
     release = find_release(row.name, features=features, blocks=blocks, side=native_side)
-    is_published = release is not None and max_depth == row.max_depth
+    is_published = release is not None and is_published_range
     names = {"model_type": row.name, "release": release.name if is_published else None}
     return {**names, **sizes, "output": output, "picture": picture_section}, reason
 
@@ -141,7 +148,9 @@ def decide_type(
     If none tells, Depth-Anything V2 relative, and the reason says that this is an assumption.
     """
     source, config = str(checkpoint.path), checkpoint.config or {}
-    candidates = {name: row for name, row in MODEL_TYPES.items() if row.family == layout.family}
+    of_family = {name: row for name, row in MODEL_TYPES.items() if row.family == layout.family}
+    bins = bins_kind(sizes)
+    candidates = {name: row for name, row in of_family.items() if row.bins == bins} or of_family
     name_type = type_from_file_name(checkpoint.name)
 
     def check_family(fits: bool, told: str) -> None:
@@ -166,7 +175,7 @@ def decide_type(
         elif row.is_metric:
             row = guess
         return row, max_depth, "config.json says so"
-    is_hf_dpt = config.get("model_type") == "dpt"  # says nothing that the keys do not
+    is_hf_dpt = config.get("model_type") in ("dpt", "zoedepth")  # says nothing that the keys do not
     if not is_hf_dpt and ("model_type" in config or "max_depth" in config):
         row = _type_row(config.get("model_type"), f"model_type in the config beside {source}")
         check_family(row.name in candidates, f"the config's model_type {config['model_type']!r}")
@@ -181,6 +190,9 @@ def decide_type(
     if name_type in candidates:
         row = MODEL_TYPES[name_type]
         return row, row.max_depth, "the file name says so"
+    first, *others = candidates.values()
+    if all(replace(row, name=first.name, title=first.title, file_pattern=first.file_pattern) == first for row in others):
+        return first, first.max_depth, f"keys say so, but not whether it is {' or '.join(candidates)}; no number depends on that"
     if re.search(r"(?<![a-z])metric(?![a-z])", checkpoint.name.lower()):  # but not "symmetric" or "geometric"
         raise CheckpointError(
             f"{source}: the name says metric, but not for which range: pass model_type="
@@ -212,16 +224,20 @@ def apply_preprocessor(rule: PictureRule, preprocessor: dict | None, source: str
     try:
         size = preprocessor.get("size") if preprocessor.get("do_resize", True) else None
         if isinstance(size, dict):
-            if size.get("height") != size.get("width"):
+            if rule.width is not None and "width" in size:
+                changes["width"] = int(size["width"])
+            elif size.get("height") != size.get("width"):
                 raise ValueError(f"expected a square size, not {size}")
             size = size.get("height", size.get("shortest_edge"))
+        if rule.reflect_padding and "do_pad" in preprocessor:
+            changes["reflect_padding"] = bool(preprocessor["do_pad"])
         if size is not None:
             changes["side"] = int(size)
         if size is not None and "keep_aspect_ratio" in preprocessor:
             changes["fit"] = "minimal" if preprocessor["keep_aspect_ratio"] else "stretch"
         if "ensure_multiple_of" in preprocessor:
             # 1 is said of models whose only size fits anyway: other sizes must still be multiples of the patch
-            changes["multiple"] = math.lcm(rule.multiple, int(preprocessor["ensure_multiple_of"]))
+            changes["multiple"] = math.lcm(rule.multiple, math.ceil(preprocessor["ensure_multiple_of"]))
         unit = 1 if preprocessor.get("do_rescale", True) else 255  # values that are not rescaled lie between 0 and 255
         for key in ("mean", "std"):
             if f"image_{key}" in preprocessor:
@@ -279,7 +295,7 @@ def summary(config: dict) -> str:
     features, blocks = encoder_size(config)
     title = row.title if row else config.get("model_type", "a model of unknown type")
     low, high = output.get("value_range", (0, None))
-    if row and high != row.max_depth:  # a range that nobody published: "relative" or "indoor" would be wrong
+    if row and row.bins is None and high != row.max_depth:  # a range that nobody published: "relative" or "indoor" would be wrong
         title = title.partition(",")[0]
     quantity = output.get("quantity", "unknown quantity")
     if high is not None:

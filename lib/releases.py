@@ -5,7 +5,7 @@ published file: what it is called, which type it is, how large, under which lice
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from .image_processor import PictureRule
@@ -21,6 +21,8 @@ class ModelType:
     is_metric: metres, else inverse depth. max_depth: the range in metres, if the network's last step knows one.
     file_pattern: a regular expression that published file names of this type match, and no other type's (of two that match,
     the longer match counts).
+    bins: of a metric head, which kind it has, which its weights do tell: "unbounded", "bounded", or "routed" (unbounded, with a
+    router).
     window, pretrained_window_ratio: SwinV2 files with this window were first trained with a smaller one (see
     ContinuousPositionBias).
     """
@@ -34,6 +36,7 @@ class ModelType:
     side_from_weights: bool = False
     is_metric: bool = False
     max_depth: float | None = None
+    bins: str | None = None
     window: int | None = None
     pretrained_window_ratio: float = 1.0
 
@@ -56,6 +59,53 @@ def _midas_type(encoder: str, title: str, file_pattern: str, *, fit: str = "mini
         file_pattern=file_pattern,
         side_from_weights=True,
         **rest,
+    )
+
+
+ZOEDEPTH_PICTURE = PictureRule(
+    side=384,
+    width=512,
+    multiple=32,
+    fit="minimal",
+    resample="bilinear_corners",
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    restore="bicubic",
+    reflect_padding=True,
+    flip_average=True,
+)
+
+
+def _zoedepth_type(data: str, title: str, bins: str, file_pattern: str, picture: PictureRule = ZOEDEPTH_PICTURE) -> ModelType:
+    """A row for a ZoeDepth: metres from bins."""
+    return ModelType(
+        name=f"zoedepth-{data}",
+        title=title,
+        family="zoedepth",
+        taps=MIDAS_TAPS,
+        picture=picture,
+        file_pattern=file_pattern,
+        is_metric=True,
+        bins=bins,
+    )
+
+
+def _depth_anything_v1_metric_type(place: str, data: str) -> ModelType:
+    """A row for Depth-Anything V1 with ZoeDepth's head. Indoors and outdoors differ in their weights alone.
+
+    The release evaluates and runs it without padding, without the mirrored picture, and stretches every picture.
+    """
+    return ModelType(
+        name=f"depth-anything-v1-metric-{place}",
+        title=f"Depth-Anything V1, metric, {place} ({data})",
+        family="depth-anything-v1-metric",
+        taps="last four",
+        picture=PictureRule(
+            side=392, width=518, multiple=14, fit="stretch", resample="bilinear_corners", restore="bicubic"
+        ),
+        file_pattern=rf"depth_anything_(v1_)?metric_(depth_)?{place}",
+        is_metric=True,
+        bins="unbounded",
     )
 
 
@@ -112,6 +162,21 @@ MODEL_TYPES = {
         ),
         _midas_type("swin", "MiDaS 3.1, DPT with a Swin", r"dpt_swin_", fit="stretch"),
         _midas_type("levit", "MiDaS 3.1, DPT with a LeViT", r"dpt_levit", fit="fixed", taps=(3, 11, 21)),
+        _zoedepth_type(
+            "nyu", "ZoeDepth N (indoors, trained to 10 m on NYU)", "unbounded", r"zoed_m12_n(?!k)|zoedepth_n(yu)?(?![a-z]|_kitti)"
+        ),
+        _zoedepth_type(
+            "kitti",
+            "ZoeDepth K (streets, trained to 80 m on KITTI)",
+            "bounded",
+            r"zoed_m12_k|zoedepth_k(itti)?(?![a-z])",
+            replace(ZOEDEPTH_PICTURE, width=768),
+        ),
+        _zoedepth_type(
+            "nyu-kitti", "ZoeDepth NK (indoors and streets)", "routed", r"zoed_m12_nk|zoedepth_n(k|yu_kitti)(?![a-z])"
+        ),
+        _depth_anything_v1_metric_type("indoor", "trained to 10 m on NYU"),
+        _depth_anything_v1_metric_type("outdoor", "trained to 80 m on KITTI"),
         ModelType(
             name="dinov2-dpt",
             title="DINOv2 with a DPT head, metric (Hugging Face conversion)",
@@ -163,6 +228,7 @@ class Release:
 
     @property
     def is_non_commercial(self) -> bool:
+        """Whether the licence forbids commercial use."""
         return "-NC" in self.licence
 
 
@@ -230,6 +296,37 @@ def _midas(name: str, model_type: str, features: int, blocks: int, parameters: f
     )
 
 
+def _zoedepth(data: str, file_name: str, parameters: float) -> Release:
+    return Release(
+        name=f"zoedepth-{data}",
+        model_type=f"zoedepth-{data}",
+        file_name=file_name,
+        features=1024,
+        blocks=24,
+        side=384,
+        parameters=parameters,
+        licence="MIT",
+        url=f"https://github.com/isl-org/ZoeDepth/releases/download/v1.0/{file_name}",
+    )
+
+
+def _depth_anything_v1_metric(place: str) -> Release:
+    file_name = f"depth_anything_metric_depth_{place}.pt"
+    return Release(
+        name=f"depth-anything-v1-metric-{place}",
+        model_type=f"depth-anything-v1-metric-{place}",
+        file_name=file_name,
+        features=1024,
+        blocks=24,
+        side=518,
+        parameters=335.8,
+        licence="Apache-2.0",
+        repository="LiheYoung/Depth-Anything",
+        path=f"checkpoints_metric_depth/{file_name}",
+        repository_kind="space",
+    )
+
+
 RELEASES = {
     row.name: row
     for row in (
@@ -246,6 +343,11 @@ RELEASES = {
         _midas("dpt_swin2_tiny_256", "midas-swin2", 96, 12, 43.0),
         _midas("dpt_swin_large_384", "midas-swin", 192, 24, 216.8),
         _midas("dpt_levit_224", "midas-levit", 384, 12, 51.1),
+        _zoedepth("nyu", "ZoeD_M12_N.pt", 360.8),
+        _zoedepth("kitti", "ZoeD_M12_K.pt", 360.8),
+        _zoedepth("nyu-kitti", "ZoeD_M12_NK.pt", 362.1),
+        _depth_anything_v1_metric("indoor"),
+        _depth_anything_v1_metric("outdoor"),
     )
 }
 

@@ -1,10 +1,13 @@
 """What several test files use: synthetic weight files in the releases' layouts, goldens, small models, a picture."""
 
 import copy
+import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -35,9 +38,10 @@ class Golden:
 
 
 def golden_cases(prefix: str) -> list[tuple[str, str]]:
-    """(manifest name, "HxW") of every golden whose name begins like this."""
+    """(manifest name, "HxW") of every golden whose name begins like this, of those that store one map for each size."""
     files = sorted(GOLDENS.glob(f"{prefix}*.npz"))
-    return [(file.stem, size) for file in files for size in np.load(file).files if not size.endswith("_meta")]
+    keys = [(file.stem, key) for file in files for key in np.load(file).files]
+    return [(name, key) for name, key in keys if not key.endswith("_meta") and "/" not in key]
 
 
 def read_golden(name: str, size: str) -> Golden:
@@ -74,6 +78,14 @@ def weight_file(tmp_path_factory):
         return path
 
     return build
+
+
+@pytest.fixture(scope="session")
+def family_file(tmp_path_factory):
+    """family_file(FAMILY) -> a small weight file of that family, one of tests.inspection_files.FAMILIES."""
+    from tests.inspection_files import family_files
+
+    return family_files(tmp_path_factory.mktemp("families"))
 
 
 @pytest.fixture(scope="session")
@@ -140,6 +152,20 @@ def hub(monkeypatch):
 
     with running_hub(monkeypatch) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory):
+    """A virtual screen, for tests of windows; they are skipped where there cannot be one."""
+    from tests.virtual_screen import virtual_screen
+
+    if not sys.platform.startswith("linux") or "QT" not in str(cv2.currentUIFramework()):
+        pytest.skip("these tests know the windows of OpenCV's Linux wheels")
+    for program in ("Xvfb", "xdotool"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    with virtual_screen(tmp_path_factory.mktemp("screen")) as screen:
+        yield screen
 
 
 @pytest.fixture

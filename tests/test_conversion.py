@@ -13,7 +13,7 @@ from lib.errors import CheckpointError
 from lib.make_dpt import describe, load_weights, recognise_layout
 from tests.reference import synthetic_checkpoint
 
-FULL_SIZE = sorted(path.stem for path in (synthetic_checkpoint.HERE / "manifests").glob("depth_anything_*.json"))
+FULL_SIZE = sorted(path.stem for path in (synthetic_checkpoint.HERE / "manifests").glob("depth_anything_v*.json"))
 TINY = ["tiny_depth_anything_v1", "tiny_depth_anything_v2", "tiny_depth_anything_v2_swiglu"]
 NEVER_RUN = "depth_head.scratch.refinenet4.resConfUnit1."
 UNUSED = ["pretrained.mask_token"] + [

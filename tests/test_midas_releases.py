@@ -79,6 +79,9 @@ def test_what_its_keys_and_shapes_tell(name):
         "mean": [0.5] * 3,
         "std": [0.5] * 3,
         "restore": "bicubic",
+        "width": None,
+        "reflect_padding": False,
+        "flip_average": False,
     }
 
 

@@ -42,7 +42,9 @@ def test_a_published_file_is_recognised_as_its_row(name):
     config, reason = describe(checkpoint, layout, None)
     assert (config["release"], config["model_type"]) == (row.name, row.model_type)
     assert "ASSUMED" not in reason
-    assert config["output"]["value_range"] == [0.0, MANIFESTS[name].get("max_depth_m")]
+    bounded_bins = MANIFESTS[name].get("bin_centers_type") == "normed"
+    expected_range = [0.001, 10.0] if bounded_bins else [0.0, MANIFESTS[name].get("max_depth_m")]
+    assert config["output"]["value_range"] == expected_range
     load_weights(config, checkpoint.tensors, layout.keys, source=row.file_name)
     assert row.megabytes == pytest.approx(num_bytes / 1e6, abs=1)
 
@@ -82,7 +84,14 @@ def test_base_and_large_of_v2_are_non_commercial():
         ("Depth-Anything-V2-Metric-Outdoor-Large-hf", "depth-anything-v2-metric-vkitti"),
         ("depth_anything_v2_metric_hypersim_vitl.pth", "depth-anything-v2-metric-hypersim"),
         ("depth_anything_v2_vits_metric.pth", None),
-        ("depth_anything_metric_depth_indoor.pt", None),  # another network: Depth-Anything V1 under a ZoeDepth head
+        ("depth_anything_metric_depth_indoor.pt", "depth-anything-v1-metric-indoor"),
+        ("depth_anything_metric_depth_outdoor (1).pt", "depth-anything-v1-metric-outdoor"),
+        ("ZoeD_M12_N.pt", "zoedepth-nyu"),
+        ("ZoeD_M12_K.pt", "zoedepth-kitti"),
+        ("ZoeD_M12_NK.pt", "zoedepth-nyu-kitti"),
+        ("Intel--zoedepth-nyu", "zoedepth-nyu"),
+        ("Intel--zoedepth-kitti", "zoedepth-kitti"),
+        ("Intel--zoedepth-nyu-kitti", "zoedepth-nyu-kitti"),
         ("model.safetensors", None),
         ("", None),
     ],

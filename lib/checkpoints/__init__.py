@@ -4,12 +4,13 @@ LAYOUTS lists the key layouts that can be recognised, the more particular before
 is taken.
 """
 
-from . import depth_anything, depth_anything_hf, dpt_hf, midas, midas_pyramids
+from . import depth_anything, depth_anything_hf, dpt_hf, midas, midas_pyramids, zoedepth, zoedepth_hf
 
 # Published depth models that are not built here, by the beginning of a key that only they have.
 UNSUPPORTED = {
     "pretrained.model.stem.": "a MiDaS 3.1 with a Next-ViT",
     "pretrained.layer1.": "a MiDaS 2.1, which is a convolutional network",
+    **zoedepth.OTHER_CORES,
 }
 
 LAYOUTS = (
@@ -20,6 +21,9 @@ LAYOUTS = (
     midas.HYBRID,
     midas.BEIT,
     midas.VIT,
+    zoedepth.ZOEDEPTH,
+    zoedepth.DEPTH_ANYTHING,
+    zoedepth_hf.LAYOUT,
     dpt_hf.HYBRID,
     dpt_hf.VIT,
     dpt_hf.SWIN_V2,

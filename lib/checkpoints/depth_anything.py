@@ -26,36 +26,38 @@ def read_sizes(shapes: Shapes, config: dict) -> dict:
     )
 
 
+RULES = (
+    {
+        "pretrained.patch_embed.proj.": "patch_embed.projection.",
+        "pretrained.cls_token": "imgencoder.class_token",
+        "pretrained.pos_embed": "imgencoder.position_table",
+        "pretrained.norm.": "imgencoder.norm.",
+        HEAD + "projects.*.": "reassemble.stages.*.project.",
+        HEAD + "readout_projects.*.0.": "reassemble.stages.*.readout.mix.",  # variants that use the class token
+        HEAD + "resize_layers.*.": "reassemble.stages.*.resize.",
+        HEAD + "scratch.output_conv1.": "head.conv_1.",
+        HEAD + "scratch.output_conv2.0.": "head.conv_2.",
+        HEAD + "scratch.output_conv2.2.": "head.conv_3.",
+    }
+    | under(
+        "pretrained.blocks.*.",
+        "imgencoder.blocks.*.",
+        TIMM_BLOCK
+        | {
+            "ls1.gamma": "scale_1.gamma",
+            "ls2.gamma": "scale_2.gamma",
+            "mlp.w12.": "feed_forward.expand.",  # SwiGLU, the giant model
+            "mlp.w3.": "feed_forward.contract.",
+        },
+    )
+    | scratch_rules(HEAD)
+)
+UNUSED = ["pretrained.mask_token", *scratch_unused(HEAD)]  # the mask is for DINOv2's own training
+
 LAYOUT = Layout(
     title="Depth-Anything",
     family="depth-anything",
     matches=lambda tensors: has_prefixes(tensors, "pretrained.blocks.", HEAD),
     read_sizes=read_sizes,
-    keys=KeyMap(
-        {
-            "pretrained.patch_embed.proj.": "patch_embed.projection.",
-            "pretrained.cls_token": "imgencoder.class_token",
-            "pretrained.pos_embed": "imgencoder.position_table",
-            "pretrained.norm.": "imgencoder.norm.",
-            HEAD + "projects.*.": "reassemble.stages.*.project.",
-            HEAD + "readout_projects.*.0.": "reassemble.stages.*.readout.mix.",  # variants that use the class token
-            HEAD + "resize_layers.*.": "reassemble.stages.*.resize.",
-            HEAD + "scratch.output_conv1.": "head.conv_1.",
-            HEAD + "scratch.output_conv2.0.": "head.conv_2.",
-            HEAD + "scratch.output_conv2.2.": "head.conv_3.",
-        }
-        | under(
-            "pretrained.blocks.*.",
-            "imgencoder.blocks.*.",
-            TIMM_BLOCK
-            | {
-                "ls1.gamma": "scale_1.gamma",
-                "ls2.gamma": "scale_2.gamma",
-                "mlp.w12.": "feed_forward.expand.",  # SwiGLU, the giant model
-                "mlp.w3.": "feed_forward.contract.",
-            },
-        )
-        | scratch_rules(HEAD),
-        unused=["pretrained.mask_token", *scratch_unused(HEAD)],  # the mask is for DINOv2's own training
-    ),
+    keys=KeyMap(RULES, unused=UNUSED),
 )

@@ -4,6 +4,7 @@ Same networks, other names: queries, keys and values are separate layers, and a 
 MiDaS keeps in its code. The encoder is "dpt.*" (ViT, hybrid) or "backbone.*" (the others); "neck.*" and "head.*" follow.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..image_processor import PictureRule
@@ -44,8 +45,19 @@ BIT = "dpt.embeddings.backbone.bit."
 TABLE_OF_BLOCK = "attention.attention.relative_position_bias.relative_position_bias_table"
 
 
-def decoder_of(shapes: Shapes, config: dict, stage_features: list, readouts: list | None = None) -> dict:
-    """The decoder's sections, from shapes and the switches of config.json. readouts: by default what these tell."""
+def decoder_of(
+    shapes: Shapes,
+    config: dict,
+    stage_features: list,
+    readouts: list | None = None,
+    *,
+    head_convs: Sequence[str] = ("head.head.0.", "head.head.2."),
+    head_project: str = "head.projection.",
+) -> dict:
+    """The decoder's sections, from shapes and the switches of config.json.
+
+    readouts: by default what these tell. head_convs, head_project: what the head's convolutions are called.
+    """
     check_settings(config, shapes, hidden_act="gelu", head_in_index=-1)
     convs = [shapes.of(f"neck.convs.{stage}.weight", 4) for stage in range(4)]
     if readouts is None:
@@ -58,7 +70,7 @@ def decoder_of(shapes: Shapes, config: dict, stage_features: list, readouts: lis
         readouts=readouts,
         scales=config.get("reassemble_factors", (4, 2, 1, 0.5)) if any(readouts) else [1] * 4,
         fusion_features=convs[0][0],
-        head_channels=[shapes.of(f"head.head.{number}.weight", 4)[0] for number in (0, 2)],
+        head_channels=[shapes.of(f"{conv}weight", 4)[0] for conv in head_convs],
     )
     unit = "neck.fusion_stage.layers.1.residual_layer2."
     sections["fusion"] |= {
@@ -66,7 +78,7 @@ def decoder_of(shapes: Shapes, config: dict, stage_features: list, readouts: lis
         "batch_norm": unit + "batch_norm1.weight" in shapes,
         "always_double": True,
     }
-    sections["head"] |= {"projects": "head.projection.weight" in shapes, "always_double": True}
+    sections["head"] |= {"projects": f"{head_project}weight" in shapes, "always_double": True}
     return sections
 
 
@@ -107,11 +119,11 @@ def read_hybrid(shapes: Shapes, config: dict) -> dict:
     return sizes | decoder_of(shapes, config, features, [None, None, "project", "project"])
 
 
-def read_beit(shapes: Shapes, config: dict) -> dict:
-    """The model config of a BEiT."""
+def read_beit_encoder(shapes: Shapes, config: dict) -> dict:
+    """The encoder's sections of a BEiT."""
     backbone = config.get("backbone_config") or {}
     check_settings(backbone, shapes, hidden_act="gelu")
-    sizes = beit_sizes(
+    return beit_sizes(
         shapes,
         patch_weight=PATCH_WEIGHT,
         bias_table="backbone.encoder.layer.0." + TABLE_OF_BLOCK,
@@ -120,6 +132,11 @@ def read_beit(shapes: Shapes, config: dict) -> dict:
         norm_eps=backbone.get("layer_norm_eps", NORM_EPS),
         **backbone_taps(backbone),
     )
+
+
+def read_beit(shapes: Shapes, config: dict) -> dict:
+    """The model config of a BEiT."""
+    sizes = read_beit_encoder(shapes, config)
     return sizes | decoder_of(shapes, config, [sizes["patch_embed"]["features"]] * 4)
 
 
@@ -196,6 +213,16 @@ HYBRID = Layout(
 )
 
 LAYER = "backbone.encoder.layer.*."
+BEIT_RULES = {
+    "backbone.embeddings.patch_embeddings.projection.": "patch_embed.projection.",
+    "backbone.embeddings.cls_token": "imgencoder.class_token",
+    LAYER + TABLE_OF_BLOCK: "imgencoder.biases.*.table",
+} | under(LAYER, "imgencoder.blocks.*.", DPT_LAYER | {"lambda_1": "scale_1.gamma", "lambda_2": "scale_2.gamma"})
+BEIT_UNUSED = [
+    *HF_NECK_UNUSED,
+    "backbone.embeddings.mask_token",
+    LAYER + "attention.attention.relative_position_bias.relative_position_index",
+]
 BEIT = Layout(
     title="DPT with a BEiT (Hugging Face layout)",
     family="midas-beit",
@@ -203,23 +230,7 @@ BEIT = Layout(
         has_prefixes(tensors, "backbone.encoder.layer.", "neck.") and any(TABLE_OF_BLOCK in key for key in tensors)
     ),
     read_sizes=read_beit,
-    keys=KeyMap(
-        {
-            "backbone.embeddings.patch_embeddings.projection.": "patch_embed.projection.",
-            "backbone.embeddings.cls_token": "imgencoder.class_token",
-            LAYER + TABLE_OF_BLOCK: "imgencoder.biases.*.table",
-        }
-        | under(
-            LAYER, "imgencoder.blocks.*.", DPT_LAYER | {"lambda_1": "scale_1.gamma", "lambda_2": "scale_2.gamma"}
-        )
-        | DECODER,
-        unused=[
-            *HF_NECK_UNUSED,
-            "backbone.embeddings.mask_token",
-            LAYER + "attention.attention.relative_position_bias.relative_position_index",
-        ],
-        zero_key_bias=True,
-    ),
+    keys=KeyMap(BEIT_RULES | DECODER, unused=BEIT_UNUSED, zero_key_bias=True),
     picture=DPT_PICTURE,
 )
 

@@ -28,7 +28,7 @@ class KeyMap:
 
     optional: full keys that have a rule, and are unused where the model's config leaves no place for them.
     zero_key_bias: the layout has biases on queries and values alone (BEiT, SwinV2). Our one layer for all three then gets
-    zeros as the biases of the keys, which changes nothing.
+    zeros as the biases of the keys, which changes nothing. zero_key_bias_under: only for our keys that begin like this.
     """
 
     def __init__(
@@ -38,9 +38,11 @@ class KeyMap:
         *,
         optional: Sequence[str] = (),
         zero_key_bias: bool = False,
+        zero_key_bias_under: str = "",
     ):
         self._optional = frozenset(optional)
         self._zero_key_bias = zero_key_bias
+        self._zero_key_bias_under = zero_key_bias_under
         self._forward = [(_pattern(source), _template(target)) for source, target in rules.items()]
         self._backward = [(_pattern(target), _template(source)) for source, target in rules.items()]
         self._unused = [re.compile(_pattern(key).pattern.removesuffix("(.*)")) for key in unused]
@@ -52,9 +54,12 @@ class KeyMap:
         target = _rename(key, self._forward)
         if target is None:
             return None
-        if self._zero_key_bias and target.endswith(QUERY_BIAS):
+        if self._lacks_key_bias(target) and target.endswith(QUERY_BIAS):
             return [(target, tensor), (target.removesuffix(QUERY_BIAS) + KEY_BIAS, torch.zeros_like(tensor))]
         return [(target, tensor)]
+
+    def _lacks_key_bias(self, target: str) -> bool:
+        return self._zero_key_bias and target.startswith(self._zero_key_bias_under)
 
     def may_be_dropped(self, key: str) -> bool:
         """Whether a key that has a rule may be left out, because the model has no place for it."""
@@ -62,7 +67,7 @@ class KeyMap:
 
     def source_keys(self, target: str) -> list[str]:
         """What the release may call one of our keys, or one part of it (for error messages)."""
-        if self._zero_key_bias and target.endswith(KEY_BIAS):
+        if self._lacks_key_bias(target) and target.endswith(KEY_BIAS):
             target = target.removesuffix(KEY_BIAS) + QUERY_BIAS  # made along with it
         names = (_rename(target, [rule]) for rule in self._backward)
         return [name for name in names if name is not None and not PART.search(name)]

@@ -16,7 +16,8 @@ class Layout:
 
     title: what to call it in messages. family: which rows of MODEL_TYPES may come in it. matches(tensors): whether these
     tensors are in it; a file that misses some of its keys is recognised too, and refused later with their names.
-    read_sizes(shapes, config): the sections "encoder", "patch_embed", "imgencoder", "reassemble", "fusion" and "head" of a
+    read_sizes(shapes, config): the sections "encoder", "patch_embed", "imgencoder", "reassemble", "fusion" and "head" (of a
+    ZoeDepth also "metric_head") of a
     model config as far as shapes and the config beside the weights ({} without) tell them, and "native_side", the side of
     the training pictures in pixels. keys: how its keys are called here. picture: a picture rule that goes before the
     model type's (Hugging Face's processors differ from the releases' scripts).

@@ -62,6 +62,7 @@ def decoder_of_blocks(shapes: Shapes, features: int) -> dict:
 
 
 def read_vit_arguments(shapes: Shapes) -> dict:
+    """The arguments of ViTEncoder, without taps."""
     return vit_arguments(
         shapes,
         class_token=MODEL + "cls_token",
@@ -141,6 +142,18 @@ HYBRID = Layout(
     ),
 )
 
+BEIT_RULES = (
+    PATCHES
+    | {MODEL + "cls_token": "imgencoder.class_token"}
+    | {BLOCKS + BIAS_TABLE: "imgencoder.biases.*.table"}
+    | under(
+        BLOCKS,
+        "imgencoder.blocks.*.",
+        TIMM_BLOCK | TIMM_QUERY_VALUE_BIAS | {"gamma_1": "scale_1.gamma", "gamma_2": "scale_2.gamma"},
+    )
+    | DECODER
+)
+BEIT_UNUSED = [*UNUSED, BLOCKS + "attn.relative_position_index"]  # computed here, for any grid
 BEIT = Layout(
     title="MiDaS DPT with a BEiT",
     family="midas-beit",
@@ -148,17 +161,5 @@ BEIT = Layout(
         has_prefixes(tensors, MODEL + "blocks.", "scratch.") and any(BIAS_TABLE in key for key in tensors)
     ),
     read_sizes=read_beit,
-    keys=KeyMap(
-        PATCHES
-        | {MODEL + "cls_token": "imgencoder.class_token"}
-        | {BLOCKS + BIAS_TABLE: "imgencoder.biases.*.table"}
-        | under(
-            BLOCKS,
-            "imgencoder.blocks.*.",
-            TIMM_BLOCK | TIMM_QUERY_VALUE_BIAS | {"gamma_1": "scale_1.gamma", "gamma_2": "scale_2.gamma"},
-        )
-        | DECODER,
-        unused=[*UNUSED, BLOCKS + "attn.relative_position_index"],  # computed here, for any grid
-        zero_key_bias=True,
-    ),
+    keys=KeyMap(BEIT_RULES, unused=BEIT_UNUSED, zero_key_bias=True),
 )

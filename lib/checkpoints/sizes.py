@@ -19,15 +19,21 @@ CONV_STAGE_PATCH = 16  # pixels for each token behind the hybrid's convolutions,
 class Shapes:
     """The shapes of a checkpoint's tensors, by key. What should be there and is not is an error that names file and key."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], source: str):
+    def __init__(self, tensors: Mapping[str, Tensor], source: str, prefix: str = ""):
         self._tensors = tensors
         self._source = source
+        self._prefix = prefix  # in front of every key that is asked for
+
+    def under(self, prefix: str) -> "Shapes":
+        """The part whose keys begin like this; it is asked for without that beginning."""
+        return Shapes(self._tensors, self._source, self._prefix + prefix)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._tensors
+        return self._prefix + key in self._tensors
 
     def of(self, key: str, num_dims: int) -> tuple[int, ...]:
         """The shape of a tensor that the model cannot do without; none of its sides is zero."""
+        key = self._prefix + key
         if key not in self._tensors:
             raise self.error(f"missing {key}")
         shape = tuple(self._tensors[key].shape)
@@ -37,11 +43,11 @@ class Shapes:
 
     def has(self, prefix: str) -> bool:
         """Whether any key begins like this."""
-        return any(key.startswith(prefix) for key in self._tensors)
+        return any(key.startswith(self._prefix + prefix) for key in self._tensors)
 
     def numbers(self, prefix: str) -> set[int]:
         """The numbers that stand for * in the keys that begin like this."""
-        pattern = re.compile(re.escape(prefix).replace(r"\*", r"(\d{1,3})"))  # no network has a thousand
+        pattern = re.compile(re.escape(self._prefix + prefix).replace(r"\*", r"(\d{1,3})"))  # no network has a thousand
         return {int(match.group(1)) for match in map(pattern.match, self._tensors) if match}
 
     def count(self, prefix: str) -> int:

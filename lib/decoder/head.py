@@ -67,6 +67,10 @@ class DepthHead(nn.Module):
 
     def forward(self, fused: Tensor, image_hw: tuple[int, int]) -> Tensor:
         """B x M x (fused size) features -> B x H x W depth, where image_hw = (H, W) is the network input's size."""
+        return self.depth(self.features(fused, image_hw))
+
+    def features(self, fused: Tensor, image_hw: tuple[int, int]) -> Tensor:
+        """The first of the two steps of `forward`: the features that depth is made of, B x channels[1] x H x W."""
         if self.stem is not None:
             fused = self.stem(fused)
         if self.project is not None:
@@ -74,5 +78,9 @@ class DepthHead(nn.Module):
         features = self.conv_1(fused)
         output_hw = [2 * side for side in fused.shape[-2:]] if self.always_double else image_hw
         features = F.interpolate(features, size=output_hw, mode="bilinear", align_corners=True)  # -> B . H W
-        depth = self.conv_3(F.relu(self.conv_2(features)))  # B . H W -> B 1 H W
+        return F.relu(self.conv_2(features))
+
+    def depth(self, features: Tensor) -> Tensor:
+        """The second: B x channels[1] x H x W -> B x H x W depth."""
+        depth = self.conv_3(features)  # B . H W -> B 1 H W
         return ACTIVATIONS[self.activation](depth).squeeze(1) * self.scale  # B 1 H W -> B H W

@@ -1,4 +1,4 @@
-"""Reassemble: from rows of tokens back to pictures of features, at four scales (DPT paper, section 3.1, equation 1).
+"""Reassemble: from rows of tokens back to pictures of features, at four scales (DPT paper, section 3, equation 1).
 
 Reassemble(t) = (Resample o Concatenate o Read)(t): *read* decides what happens to the class token, *concatenate* puts
 the remaining tokens back on their patch grid, *resample* projects them to the stage's width and changes their size.
@@ -44,7 +44,7 @@ class ProjectClassToken(nn.Module):
 
 
 def make_resize(channels: int, scale: float) -> nn.Module:
-    """Resample_s (equation 6): enlarge by a transposed convolution, or halve by a strided one."""
+    """Resample_s (equation 7): enlarge by a transposed convolution, or halve by a strided one."""
     if scale > 1:
         return nn.ConvTranspose2d(channels, channels, kernel_size=int(scale), stride=int(scale))
     if scale < 1:

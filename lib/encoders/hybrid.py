@@ -3,7 +3,7 @@
 Shapes: B batch, H W picture, h w patch grid (H / 16, W / 16), N = h * w, C features of a token, K channels.
 
 Papers: "An image is worth 16x16 words", section 3.1 ("hybrid architecture"); "Big transfer (BiT)" for the convolutional
-part; DPT paper, section 3.1, for what is tapped: the first two stages of the convolutional part as they are, and two of
+part; DPT paper, section 3, for what is tapped: the first two stages of the convolutional part as they are, and two of
 the transformer's blocks. The release is MiDaS 3.0's.
 """
 
@@ -97,15 +97,17 @@ class HybridStem(nn.Module):
 class HybridEncoder(nn.Module):
     """Three convolution stages, a projection to tokens, and a ViT. Taps: stages 1 and 2, then two blocks of the ViT.
 
-    stem_channels: K of the stem; depths: bottlenecks of each convolution stage; vit: the arguments of ViTEncoder.
+    stem_channels: K of the stem; depths: bottlenecks of each convolution stage, and stage_channels: K behind it (a
+    quarter of it must be a multiple of NORM_GROUPS); vit: the arguments of ViTEncoder.
     """
 
-    def __init__(self, *, stem_channels: int, depths: Sequence[int], vit: dict):
+    def __init__(
+        self, *, stem_channels: int, depths: Sequence[int], vit: dict, stage_channels: Sequence[int] = (256, 512, 1024)
+    ):
         super().__init__()
         self.stages = nn.ModuleList()
         channels = stem_channels
-        for stage, depth in enumerate(depths):
-            channels_out = 256 * 2**stage
+        for stage, (depth, channels_out) in enumerate(zip(depths, stage_channels, strict=True)):
             blocks = []
             for number in range(depth):
                 stride = 2 if stage > 0 and number == 0 else 1
@@ -117,10 +119,10 @@ class HybridEncoder(nn.Module):
         self.num_stages = 2 + self.vit.num_stages
 
     def forward(self, picture: Tensor, grid_hw: tuple[int, int]) -> list[Tensor]:
-        """B x K x H/4 x W/4 -> two maps (B x 256 x H/4 x W/4, B x 512 x H/8 x W/8) and two times B x (1 + N) x C tokens."""
+        """B x K x H/4 x W/4 -> two maps (B x K x H/4 x W/4, B x K' x H/8 x W/8) and two times B x (1 + N) x C tokens."""
         maps = []
         for stage in self.stages:
             picture = stage(picture)
             maps.append(picture)
-        tokens = self.projection(picture).flatten(2).transpose(1, 2)  # B 1024 h w -> B N C
+        tokens = self.projection(picture).flatten(2).transpose(1, 2)  # B K h w -> B N C
         return maps[:2] + self.vit(tokens, grid_hw)

@@ -1,6 +1,6 @@
 """LeViT: attention between convolutions' habits: batch norms, a shrinking grid, a bias for each distance.
 
-Shapes: B batch, h w the stage's token grid, N = h * w tokens, M tokens of the queries, C features, A attention heads,
+Shapes: B batch, h w the stage's token grid, N = h * w tokens, Q tokens of the queries, C features, A attention heads,
 D features of a query or key (32), V of a value.
 
 Paper: "LeViT: a vision transformer in ConvNet's clothing for faster inference"; the release is MiDaS 3.1's. The tables of
@@ -71,7 +71,7 @@ class LevitStem(nn.Module):
 
 
 def distance_index(side: int, stride: int) -> Tensor:
-    """For each pair (query, key) of a square grid, the number of their distance |dy|, |dx|: M x N.
+    """For each pair (query, key) of a square grid, the number of their distance |dy|, |dx|: Q x N.
 
     Only every stride-th row and column asks. On a 2 x 2 grid with stride 1 the distances are numbered 2 |dy| + |dx|:
 
@@ -82,8 +82,8 @@ def distance_index(side: int, stride: int) -> Tensor:
             [3, 2, 1, 0]])
     """
     keys = torch.cartesian_prod(*[torch.arange(side)] * 2)  # N 2
-    queries = torch.cartesian_prod(*[torch.arange(0, side, stride)] * 2)  # M 2
-    distances = (queries[:, None] - keys[None, :]).abs()  # M N 2
+    queries = torch.cartesian_prod(*[torch.arange(0, side, stride)] * 2)  # Q 2
+    distances = (queries[:, None] - keys[None, :]).abs()  # Q N 2
     return distances[..., 0] * side + distances[..., 1]
 
 
@@ -110,18 +110,18 @@ class LevitAttention(nn.Module):
         self.project = LinearNorm(heads * self.value_features, features_out)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """B x N x C -> B x M x C'. M = N at stride 1, a quarter of it (rounded up on odd grids) at stride 2."""
+        """B x N x C -> B x Q x C'. Q = N at stride 1, a quarter of it (rounded up on odd grids) at stride 2."""
         if self.stride == 1:
             split = self.qkv(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B N . -> B A N .
             query, key, value = split.split([KEY_FEATURES, KEY_FEATURES, self.value_features], dim=-1)
         else:
             split = self.key_value(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B N . -> B A N .
             key, value = split.split([KEY_FEATURES, self.value_features], dim=-1)
-            asking = tokens.unflatten(1, (self.side, self.side))[:, :: self.stride, :: self.stride].flatten(1, 2)  # B M C
-            query = self.query(asking).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B M . -> B A M D
-        bias = self.distance_bias[:, self.distance_index]  # A side^2 -> A M N
-        mixed = attend(query, key, value, bias=bias[None], fused=self.fused)  # B A M V
-        return self.project(F.hardswish(mixed.transpose(1, 2).flatten(2)))  # B A M V -> B M C'
+            asking = tokens.unflatten(1, (self.side, self.side))[:, :: self.stride, :: self.stride].flatten(1, 2)  # B Q C
+            query = self.query(asking).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B Q . -> B A Q D
+        bias = self.distance_bias[:, self.distance_index]  # A side^2 -> A Q N
+        mixed = attend(query, key, value, bias=bias[None], fused=self.fused)  # B A Q V
+        return self.project(F.hardswish(mixed.transpose(1, 2).flatten(2)))  # B A Q V -> B Q C'
 
 
 class LevitFeedForward(nn.Module):

@@ -61,8 +61,8 @@ def remember_by_size(max_entries: int) -> Callable[[Callable[..., Tensor]], Call
 def offset_index(grid_hw: tuple[int, int], device: torch.device | None = None) -> Tensor:
     """For each pair (query, key) of a grid's tokens, the number of their offset in a table: T x T, T = h * w."""
     rows, columns = grid_hw
-    y = torch.arange(rows, device=device).repeat_interleave(columns)  # T
-    x = torch.arange(columns, device=device).repeat(rows)  # T
+    sides = [torch.arange(side, device=device) for side in grid_hw]
+    y, x = (place.flatten() for place in torch.meshgrid(*sides, indexing="ij"))  # T each
     dy = y[:, None] - y[None, :] + rows - 1  # T T, from 0
     dx = x[:, None] - x[None, :] + columns - 1  # T T, from 0
     return dy * (2 * columns - 1) + dx

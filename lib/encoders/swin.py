@@ -1,19 +1,13 @@
 """SwinV2 and Swin: attention inside windows, windows shifted in every second block, a pyramid of four stages.
 
-Shapes: B batch, h w the stage's token grid, C features, A attention heads, W windows in the picture, T tokens in a window,
+Shapes: B batch, h w the stage's token grid, C features, A attention heads, G windows in the picture, T tokens in a window,
 D = C / A features of a head.
 
 Papers: "Swin transformer: hierarchical vision transformer using shifted windows", "Swin transformer V2: scaling up capacity
 and resolution"; the releases are MiDaS 3.1's.
 
-Positions, on a window of 2 x 3 tokens, numbered row by row:
-
-    0 1 2
-    3 4 5
-
-Two of them are between -1 and 1 rows and -2 and 2 columns apart: 3 x 5 = 15 offsets, so a table of 15 numbers per head serves
-all 36 pairs (query, key) of every window. The offset of dy rows and dx columns stands at place (dy + 1) * 5 + (dx + 2): from
-token 5 to token 0, 1 row and 2 columns, at 14, the last. Swin learns the table; SwinV2 computes it (`log_offsets`).
+Positions: a bias for each offset between two tokens of a window; relative.py works the index trick through on 2 x 3 tokens. Swin
+learns the table of these biases, SwinV2 computes it (`log_offsets`).
 
 Sizes other than the training's. The number of windows along each side stays what it was in training, and the window's size
 follows from the grid: 256 x 256 pixels with 16 x 16 tokens in a window become 320 x 384 with 20 x 24. Positions inside a
@@ -38,24 +32,24 @@ window_index = remember_by_size(4)(offset_index)  # the stages of a model have f
 
 
 def split_windows(grid: Tensor, windows_hw: tuple[int, int]) -> Tensor:
-    """Cut a picture of tokens into windows: B x h x w x C -> B x W x T x C. `join_windows` undoes it."""
+    """Cut a picture of tokens into windows: B x h x w x C -> B x G x T x C. `join_windows` undoes it."""
     rows, columns = windows_hw
     windows = grid.unflatten(2, (columns, -1)).unflatten(1, (rows, -1))  # B h w C -> B rows h/rows columns w/columns C
-    return windows.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # -> B W T C
+    return windows.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # -> B G T C
 
 
 def join_windows(windows: Tensor, windows_hw: tuple[int, int], grid_hw: tuple[int, int]) -> Tensor:
-    """Put windows back in their places: B x W x T x C -> B x h x w x C."""
+    """Put windows back in their places: B x G x T x C -> B x h x w x C."""
     rows, columns = windows_hw
     window_hw = (grid_hw[0] // rows, grid_hw[1] // columns)
-    windows = windows.unflatten(2, window_hw).unflatten(1, windows_hw)  # B W T C -> B rows columns h/rows w/columns C
+    windows = windows.unflatten(2, window_hw).unflatten(1, windows_hw)  # B G T C -> B rows columns h/rows w/columns C
     return windows.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # -> B h w C
 
 
 def shift_mask(
     grid_hw: tuple[int, int], windows_hw: tuple[int, int], shift_hw: tuple[int, int], device: torch.device | None = None
 ) -> Tensor:
-    """Which pairs of tokens in each shifted window must not see each other: W x T x T, True or False.
+    """Which pairs of tokens in each shifted window must not see each other: G x T x T, True or False.
 
     Shifting rolls the picture around, so the last window of a row holds tokens from both ends of the picture. Each side is
     cut into three bands: tokens that no border touches, those before it, and those that came around. Only tokens of the
@@ -70,8 +64,8 @@ def shift_mask(
             band[side - shift :] = 2
         bands.append(band)
     region = 3 * bands[0][:, None] + bands[1][None, :]  # h w
-    regions = split_windows(region[None, :, :, None], windows_hw)[0, :, :, 0]  # h w -> W T
-    return regions[:, :, None] != regions[:, None, :]  # W T -> W T T
+    regions = split_windows(region[None, :, :, None], windows_hw)[0, :, :, 0]  # h w -> G T
+    return regions[:, :, None] != regions[:, None, :]  # G T -> G T T
 
 
 def log_offsets(
@@ -169,26 +163,26 @@ class WindowAttention(nn.Module):
             self.bias = TablePositionBias(heads=heads, window=window)
 
     def full_bias(self, grid_hw: tuple[int, int], windows_hw: tuple[int, int], shift_hw: tuple[int, int]) -> Tensor:
-        """Position bias plus, for shifted windows, the mask: 1 x A x T x T or W x A x T x T."""
+        """Position bias plus, for shifted windows, the mask: 1 x A x T x T or G x A x T x T."""
         window_hw = (grid_hw[0] // windows_hw[0], grid_hw[1] // windows_hw[1])
 
         def spread(table: Tensor) -> Tensor:
             bias = look_up(table, window_index(window_hw, table.device))[None]  # R A -> 1 A T T
             if shift_hw == (0, 0):
                 return bias
-            is_masked = shift_mask(grid_hw, windows_hw, shift_hw, bias.device)[:, None]  # W 1 T T
-            return torch.where(is_masked, bias + MASKED, bias)  # 1 A T T -> W A T T
+            is_masked = shift_mask(grid_hw, windows_hw, shift_hw, bias.device)[:, None]  # G 1 T T
+            return torch.where(is_masked, bias + MASKED, bias)  # 1 A T T -> G A T T
 
         key = (grid_hw, windows_hw, shift_hw)
         return self.cache(lambda: self.bias(window_hw), spread, weights=self.bias.weights(), key=key)
 
     def forward(self, windows: Tensor, bias: Tensor) -> Tensor:
-        """B x W x T x C -> the same shape. bias: as `full_bias` gives it."""
+        """B x G x T x C -> the same shape. bias: as `full_bias` gives it."""
         batch, num_windows = windows.shape[:2]
-        qkv = self.qkv(windows).unflatten(-1, (3, self.heads, -1))  # B W T 3C -> B W T 3 A D
-        query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).flatten(2, 3)  # -> three times B W*A T D
+        qkv = self.qkv(windows).unflatten(-1, (3, self.heads, -1))  # B G T 3C -> B G T 3 A D
+        query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).flatten(2, 3)  # -> three times B G*A T D
         if bias.shape[0] == 1:  # all windows alike: count them as pictures, and one bias serves all
-            query, key, value = (x.unflatten(1, (-1, self.heads)).flatten(0, 1) for x in (query, key, value))  # B*W A T D
+            query, key, value = (x.unflatten(1, (-1, self.heads)).flatten(0, 1) for x in (query, key, value))  # B*G A T D
         scale = None
         if self.is_cosine:
             scale = 1.0
@@ -196,8 +190,8 @@ class WindowAttention(nn.Module):
             query = F.normalize(query, dim=-1) * temperature.repeat(query.shape[1] // self.heads, 1, 1)
             key = F.normalize(key, dim=-1)
         mixed = attend(query, key, value, bias=bias.flatten(0, 1)[None], scale=scale, fused=self.fused)
-        mixed = mixed.reshape(batch, num_windows, self.heads, *mixed.shape[-2:])  # -> B W A T D
-        return self.project(mixed.transpose(2, 3).flatten(3))  # B W A T D -> B W T C
+        mixed = mixed.reshape(batch, num_windows, self.heads, *mixed.shape[-2:])  # -> B G A T D
+        return self.project(mixed.transpose(2, 3).flatten(3))  # B G A T D -> B G T C
 
 
 class SwinBlock(nn.Module):
@@ -225,18 +219,21 @@ class SwinBlock(nn.Module):
         self.norm_2 = nn.LayerNorm(features, eps=norm_eps)
         self.feed_forward = FeedForward(features=features, hidden=hidden)
 
+    def shift(self, grid_hw: tuple[int, int], windows_hw: tuple[int, int]) -> tuple[int, int]:
+        """By how many rows and columns windows are shifted: half a window, but not along a side that is one window."""
+        if not self.is_shifted:
+            return (0, 0)
+        return tuple(side // count // 2 if count > 1 else 0 for side, count in zip(grid_hw, windows_hw, strict=True))
+
     def attend_in_windows(self, grid: Tensor, windows_hw: tuple[int, int]) -> Tensor:
         """Roll, cut into windows, attend, put back, roll back: B x h x w x C -> the same shape."""
         grid_hw = (grid.shape[1], grid.shape[2])
-        shift_hw = (0, 0)
-        if self.is_shifted:  # by half a window, but not along a side that is one window
-            shift_hw = tuple(
-                side // count // 2 if count > 1 else 0 for side, count in zip(grid_hw, windows_hw, strict=True)
-            )
+        shift_hw = self.shift(grid_hw, windows_hw)
+        if self.is_shifted:
             grid = grid.roll((-shift_hw[0], -shift_hw[1]), dims=(1, 2))
         bias = self.attention.full_bias(grid_hw, windows_hw, shift_hw)
-        windows = self.attention(split_windows(grid, windows_hw), bias)  # B h w C -> B W T C
-        grid = join_windows(windows, windows_hw, grid_hw)  # B W T C -> B h w C
+        windows = self.attention(split_windows(grid, windows_hw), bias)  # B h w C -> B G T C
+        grid = join_windows(windows, windows_hw, grid_hw)  # B G T C -> B h w C
         return grid.roll(shift_hw, dims=(1, 2)) if self.is_shifted else grid
 
     def forward(self, grid: Tensor, windows_hw: tuple[int, int]) -> Tensor:
