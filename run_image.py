@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from lib.demo.options import (
     add_input_option,
     add_model_options,
     add_save_options,
+    add_tiled_option,
     positive_int,
 )
+from lib.demo.samples import SAMPLE_PICTURE
 from lib.demo.script import out_of_memory_message, run_script
 from lib.errors import UserError
 
@@ -23,7 +26,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         epilog="A window: run_image.py -i photo.jpg; files: run_image.py -i holidays/ -o depths/ --save npy colour",
     )
-    add_input_option(parser, expected="pictures: files, folders (with their sub-folders) or glob patterns")
+    add_input_option(parser, expected="pictures: files, folders (with their sub-folders) or glob patterns; default: a sample")
     add_crop_option(parser)
     add_save_options(parser)
     parser.add_argument(
@@ -33,6 +36,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="with -o: how many pictures of one network size run at once (%(default)s)",
     )
+    add_tiled_option(parser)
     add_model_options(parser)
     add_display_options(parser)
     return parser.parse_args(arguments)
@@ -41,7 +45,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> int:
     """The exit code: 0, or 1 if pictures had to be skipped. Raises UserError with one sentence for everything else."""
     if args.image_path is None:
-        raise UserError("no picture given: pass a picture, a folder or a pattern with -i, for example -i photo.jpg")
+        args.image_path = [str(SAMPLE_PICTURE)]
     if args.crop and args.output_folder is not None:
         raise UserError("--crop asks for a region in a window, and -o opens none: leave one of them out")
     # OpenCV and PyTorch are imported from here on, so that --help and simple mistakes are answered at once.
@@ -67,7 +71,7 @@ def save_all(args: argparse.Namespace, files: list) -> int:
 
     model = load_model(args)
     look = Look(colour_map=args.colormap)
-    skipped = 0
+    skipped, domains = 0, Counter()
     with tqdm(total=len(files), unit="picture") as progress:
 
         def skip(reason: str) -> None:
@@ -87,8 +91,11 @@ def save_all(args: argparse.Namespace, files: list) -> int:
             for (file, image_bgr), depth_map in zip(batch, depth_maps, strict=True):
                 facts = {"picture": file.relative.as_posix(), **model.facts(image_bgr)}
                 save_depth(depth_map, image_bgr, targets[file], kinds=args.save, look=look, facts=facts)
+                domains[depth_map.domain] += 1
                 progress.update()
     print(f"{len(files) - skipped} done, {skipped} skipped; results are in {output_folder}")
+    if set(domains) - {None}:
+        print("taken as " + ", ".join(f"{domain}: {count}" for domain, count in domains.items()))
     return 1 if skipped else 0
 
 

@@ -79,7 +79,6 @@ def test_errors_of_ours_are_not_hidden(small_file, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "pass a picture"),
         (["-i", "missing.png"], "missing.png: no such file"),
         (["-i", "*.missing"], "no file matches"),
         (["-i", "empty"], "no pictures there"),

@@ -1,11 +1,7 @@
 """The window of run_image.py, for real: on a virtual screen, with keys and a mouse, by what is seen there."""
 
 import json
-import os
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,57 +18,19 @@ from lib.make_dpt import make_dpt_from_state_dict
 from lib.predict import DepthMap, predict_depth
 
 from .conftest import REPOSITORY, make_picture
-from .virtual_screen import PATIENCE, Screen, Viewer, press_close_button, virtual_screen
+from .virtual_screen import PATIENCE, Viewer, press_close_button, viewers
 
 DISPLAY_SIZE, SIDE = 900, 112
 AVAILABLE = (DISPLAY_SIZE, round(0.6 * DISPLAY_SIZE))  # for both panels
 TRACKBARS = 4
-ATTEMPTS = 5
-
-
-@pytest.fixture(scope="module")
-def screen(tmp_path_factory) -> Iterator[Screen]:
-    if not sys.platform.startswith("linux") or "QT" not in str(cv2.currentUIFramework()):
-        pytest.skip("these tests know the windows of OpenCV's Linux wheels")
-    for program in ("Xvfb", "xdotool"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-    with virtual_screen(tmp_path_factory.mktemp("screen")) as screen:
-        yield screen
 
 
 @pytest.fixture
 def view(screen, small_file, tmp_path) -> Iterator[Callable[..., Viewer]]:
     """view(options...) -> a Viewer that was started with them; its results go below tmp_path."""
-    viewers = []
-
-    def start(*options: object) -> Viewer:
-        screen.do("mousemove", 1199, 999)  # the pointer is drawn into the picture of the screen
-        common = ["-m", small_file, "-d", "cpu", "-b", SIDE, "-s", DISPLAY_SIZE]
-        command = [sys.executable, REPOSITORY / "run_image.py", *common, *options]
-        environment = {**os.environ, "DISPLAY": screen.display, "WAYLAND_DISPLAY": "", "QT_QPA_PLATFORM": ""}
-        for _ in range(ATTEMPTS):
-            process = subprocess.Popen(
-                list(map(str, command)),
-                env=environment,
-                cwd=tmp_path,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it may be ignored where tests run
-            )
-            viewers.append(Viewer(screen, process))
-            if viewers[-1].is_painted():
-                return viewers[-1]
-            process.kill()
-            print(process.communicate())
-        raise AssertionError("no window was ever painted")
-
-    yield start
-    for viewer in viewers:
-        if viewer.process.returncode is None:
-            viewer.process.kill()
-            viewer.process.communicate()
+    common = ["-m", small_file, "-d", "cpu", "-b", SIDE, "-s", DISPLAY_SIZE]
+    with viewers(screen, REPOSITORY / "run_image.py", common, tmp_path) as start:
+        yield start
 
 
 def predict(weights: Path, picture: Path, side: int = SIDE) -> DepthMap:

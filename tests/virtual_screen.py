@@ -1,17 +1,20 @@
-"""A screen without a monitor, and run_image.py on it: for tests that press keys and look at what is seen."""
+"""A screen without a monitor, and a script with a window on it: for tests that press keys and look at what is seen."""
 
 import ctypes
 import os
 import random
+import signal
 import struct
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+ATTEMPTS = 5
 PATIENCE = 60  # seconds until a test gives up waiting for something to appear
 
 
@@ -46,8 +49,8 @@ def virtual_screen(folder: Path) -> Iterator[Screen]:
     # Xvfb could choose a free number itself (-displayfd), but then two that start at once may choose the same.
     numbers = (number for number in random.sample(range(100, 10_000), 50) if not Path(f"/tmp/.X{number}-lock").exists())
     for number in numbers:
-        # -noreset: otherwise everything starts afresh whenever the last program leaves the screen.
-        command = ["Xvfb", f":{number}", "-noreset", "-screen", "0", "1200x1000x24", "-fbdir", str(folder)]
+        # -noreset: otherwise everything starts afresh whenever the last program leaves the screen. -r: keys never repeat.
+        command = ["Xvfb", f":{number}", "-noreset", "-r", "-screen", "0", "1200x1000x24", "-fbdir", str(folder)]
         server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         screen = Screen(f":{number}", folder / "Xvfb_screen0")
         try:
@@ -66,7 +69,7 @@ def virtual_screen(folder: Path) -> Iterator[Screen]:
 
 
 class Viewer:
-    """run_image.py on a screen. Everything below is in the canvas' pixels: without a window manager, it is at 0, 0."""
+    """A script on a screen. Everything below is in the canvas' pixels: without a window manager, it is at 0, 0."""
 
     def __init__(self, screen: Screen, process: subprocess.Popen):
         self.screen, self.process = screen, process
@@ -111,6 +114,39 @@ class Viewer:
         """Exit code, stdout and stderr, once it has ended by itself."""
         output, errors = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, output, errors
+
+
+@contextmanager
+def viewers(screen: Screen, script: Path, common: Sequence, folder: Path) -> Iterator[Callable[..., Viewer]]:
+    """start(options...) -> a Viewer: the script with these options and the common ones, which runs in this folder."""
+    started = []
+
+    def start(*options: object) -> Viewer:
+        screen.do("mousemove", 1199, 999)  # the pointer is drawn into the picture of the screen
+        command = [sys.executable, script, *common, *options]
+        environment = {**os.environ, "DISPLAY": screen.display, "WAYLAND_DISPLAY": "", "QT_QPA_PLATFORM": ""}
+        for _ in range(ATTEMPTS):
+            process = subprocess.Popen(
+                list(map(str, command)),
+                env=environment,
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it may be ignored where tests run
+            )
+            started.append(Viewer(screen, process))
+            if started[-1].is_painted():
+                return started[-1]
+            process.kill()
+            print(process.communicate())
+        raise AssertionError("no window was ever painted")
+
+    yield start
+    for viewer in started:
+        if viewer.process.returncode is None:
+            viewer.process.kill()
+            viewer.process.communicate()
 
 
 def press_close_button(display: str, window: int) -> None:

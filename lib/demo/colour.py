@@ -1,12 +1,14 @@
 """From a depth map to colours: plane removal, thresholds, contrast and colour maps."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from ..image_processor import to_unit_range
+from .options import COLOUR_MAPS
 
 # "Spectral" of ColorBrewer (Cynthia Brewer, Apache-2.0), from blue to red, the order in which nearer is warmer.
 SPECTRAL_RGB = "5e4fa2 3288bd 66c2a5 abdda4 e6f598 ffffbf fee08b fdae61 f46d43 d53e4f 9e0142".split()
@@ -32,6 +34,18 @@ class Look:
     plane_percent: int = 0
 
 
+def change_look(look: Look, key: str) -> Look:
+    """The look after a key: c and x for the next and previous colour map, r reverses, e equalises; others do nothing."""
+    if key and key in "cx":
+        place = COLOUR_MAPS.index(look.colour_map) + (1 if key == "c" else -1)
+        return replace(look, colour_map=COLOUR_MAPS[place % len(COLOUR_MAPS)])
+    if key == "r":
+        return replace(look, reverse=not look.reverse)
+    if key == "e":
+        return replace(look, equalise=not look.equalise)
+    return look
+
+
 @dataclass(frozen=True)
 class Palette:
     """Colours for values: `far` and everything beyond gets the first of CODES colours, `near` the last.
@@ -45,19 +59,38 @@ class Palette:
 
     def paint(self, values: np.ndarray) -> np.ndarray:
         """Any shape of values -> the same shape x 3, uint8 BGR. What is not finite gets the far colour."""
-        return self.colours[to_codes(values, self.far, self.near)]
+        return np.take(self.colours, to_codes(values, self.far, self.near), axis=0)  # faster than an index
 
 
-def paint_depth(depth: np.ndarray, look: Look, *, nearest_is_largest: bool) -> tuple[np.ndarray, Palette]:
-    """A depth map, H x W -> H x W x 3 uint8 BGR, and the palette that it was painted with."""
+def paint_depth(
+    depth: np.ndarray, look: Look, *, nearest_is_largest: bool, ends: tuple[float, float] | None = None
+) -> tuple[np.ndarray, Palette]:
+    """A depth map, H x W -> H x W x 3 uint8 BGR, and the palette that it was painted with.
+
+    ends: the values that count as farthest and nearest; by default those of this map.
+    """
     values = remove_plane(depth, look.plane_percent / 100)
-    far, near = value_ends(values, nearest_is_largest=nearest_is_largest)
+    far, near = ends or value_ends(values, nearest_is_largest=nearest_is_largest)
     near_percent = max(look.near_percent, look.far_percent + 1)  # never an empty range
     far, near = far + (near - far) * look.far_percent / 100, far + (near - far) * near_percent / 100
-    brightness = equal_shares(values, far, near) if look.equalise else np.linspace(0, 1, CODES)
-    table = colour_table(look.colour_map)[:: -1 if look.reverse else 1]
-    palette = Palette(far, near, table[np.rint(brightness * 255).astype(np.uint8)])
+    if look.equalise:
+        colours = spread_colours(look, equal_shares(values, far, near))
+    else:
+        colours = even_colours(replace(look, far_percent=0, near_percent=100, plane_percent=0))
+    palette = Palette(far, near, colours)
     return palette.paint(values), palette
+
+
+def spread_colours(look: Look, brightness: np.ndarray) -> np.ndarray:
+    """The look's colours for codes of this brightness (0 to 1): CODES -> CODES x 3 uint8 BGR."""
+    table = colour_table(look.colour_map)[:: -1 if look.reverse else 1]
+    return table[np.rint(brightness * 255).astype(np.uint8)]
+
+
+@lru_cache(maxsize=2 * len(COLOUR_MAPS))
+def even_colours(look: Look) -> np.ndarray:
+    """CODES x 3 uint8 BGR without equalisation. Remembered, because a video asks for them with every frame."""
+    return spread_colours(look, np.linspace(0, 1, CODES))
 
 
 def remove_plane(depth: np.ndarray, fraction: float) -> np.ndarray:

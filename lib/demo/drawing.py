@@ -9,7 +9,7 @@ from .colour import Palette
 
 BACKGROUND, FOREGROUND = (30, 30, 30), (235, 235, 235)
 TEXT_SCALE, MARGIN, GAP = 0.48, 12, 8
-SMALLEST_WIDTH = 640  # of a canvas: room for the lines of text
+SMALLEST_WIDTH, SMALLEST_HEIGHT = 640, 220  # of a canvas: room for the lines of text, and for the help
 LEGEND_HEIGHT, LEGEND_TICKS = 66, 5
 
 # quantity of a DepthMap: what to call it in a legend, and the unit after a number
@@ -30,6 +30,18 @@ def fit_panels(height: int, width: int, available_wh: tuple[int, int]) -> tuple[
     stacked = scales[True] > 1.5 * scales[False]  # side by side, unless that makes a panorama a thin strip
     scale = scales[stacked]
     return max(round(width * scale), 1), max(round(height * scale), 1), stacked
+
+
+def place_panels(
+    height: int, width: int, available_wh: tuple[int, int]
+) -> tuple[list[tuple[int, int, int, int]], tuple[int, int]]:
+    """Where a picture and its depth stand: x, y, width and height of both, and the width and height of the whole."""
+    panel_w, panel_h, stacked = fit_panels(height, width, available_wh)
+    step_x, step_y = (0, panel_h + GAP) if stacked else (panel_w + GAP, 0)
+    canvas_w, panels_h = max(panel_w + step_x, SMALLEST_WIDTH), max(panel_h + step_y, SMALLEST_HEIGHT)
+    left, top = (canvas_w - panel_w - step_x) // 2, (panels_h - panel_h - step_y) // 2
+    panels = [(left, top, panel_w, panel_h), (left + step_x, top + step_y, panel_w, panel_h)]
+    return panels, (canvas_w, panels_h)
 
 
 def draw_legend(palette: Palette, width: int, label: str) -> np.ndarray:

@@ -1,15 +1,20 @@
 """The model that a script's options ask for, ready to predict."""
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from ..dpt_model import DPTModel
+from ..errors import UserError
 from ..image_processor import DPTImageProcessor
 from ..make_dpt import make_dpt_from_state_dict
-from ..predict import DepthMap, predict_depth_batch
+from ..predict import DepthMap, infer_batch, predict_depth_batch, prepare_batch, restore_depth
+from ..tiled import check_tiles, count_tiles, predict_depth_tiled
+from ..zoedepth import ZoeDepth
 from .device import choose_placement
 from .weights import find_weights
 
@@ -18,7 +23,8 @@ from .weights import find_weights
 class LoadedModel:
     """A model on its device, with the processing size of the options.
 
-    name: its release, or what is known of it. weights: its file's name. The rest: see `prepare_image_bgr`.
+    name: its release, or what is known of it. weights: its file's name. tiles: along each side of a picture, see
+    `predict_depth_tiled`; 0 for as many as needed, None for the plain way. The rest: see `prepare_image_bgr`.
     """
 
     dpt_model: DPTModel
@@ -27,6 +33,7 @@ class LoadedModel:
     weights: str
     max_side_length: int | None
     use_square_sizing: bool
+    tiles: int | None = None
 
     def _sizing(self, max_side_length: int | None) -> dict:
         return {
@@ -36,34 +43,111 @@ class LoadedModel:
 
     def network_size(self, height: int, width: int, max_side_length: int | None = None) -> tuple[int, int]:
         """(H, W) of the network's input for a picture of height x width. max_side_length: instead of the options'."""
+        if self.tiles is not None:
+            check_tiles(self.tiles or 1, (height, width))
         return self.dpt_imgproc.network_size(height, width, **self._sizing(max_side_length))
 
     def predict(self, images_bgr: Sequence[np.ndarray], max_side_length: int | None = None) -> list[DepthMap]:
         """Depth of pictures whose network sizes are the same."""
-        return predict_depth_batch(self.dpt_model, self.dpt_imgproc, images_bgr, **self._sizing(max_side_length))
+        model, sizing = (self.dpt_model, self.dpt_imgproc), self._sizing(max_side_length)
+        if self.tiles is not None:
+            return [predict_depth_tiled(*model, image, num_tiles=self.tiles or None, **sizing) for image in images_bgr]
+        return predict_depth_batch(*model, images_bgr, **sizing)
+
+    def prepare(self, images_bgr: Sequence[np.ndarray]) -> Tensor:
+        """The first of three steps for videos, which run at the same time on different frames: -> B x 3 x H x W.
+
+        The tensor is on the model's device already. Without tiles.
+        """
+        batch = prepare_batch(self.dpt_imgproc, images_bgr, **self._sizing(None))
+        weight = next(self.dpt_model.parameters())
+        if weight.device.type == "cuda":
+            batch = batch.pin_memory()
+        return batch.to(weight.device, weight.dtype, non_blocking=True)
+
+    def infer(self, batch: Tensor) -> Tensor:
+        """The second: B x 3 x H x W -> B x H x W float32 on the CPU, when it is done."""
+        return infer_batch(self.dpt_model, self.dpt_imgproc, batch)[0].float().cpu()
+
+    def restore(self, prediction: Tensor, image_hw: tuple[int, int]) -> DepthMap:
+        """The third: H x W -> the depth map at the picture's size."""
+        return restore_depth(self.dpt_model, self.dpt_imgproc, prediction, image_hw)
 
     def facts(self, image_bgr: np.ndarray, max_side_length: int | None = None) -> dict:
         """What a result should say about how it was made."""
         height, width = self.network_size(*image_bgr.shape[:2], max_side_length)
-        return {"model": self.name, "weights": self.weights, "network_size": {"height": height, "width": width}}
+        facts = {"model": self.name, "weights": self.weights, "network_size": {"height": height, "width": width}}
+        facts |= self.zoedepth_facts()
+        if self.tiles is not None:
+            facts["tiles_per_side"] = self.tiles or count_tiles(image_bgr.shape[:2], (height, width))
+        return facts
+
+    def zoedepth_facts(self) -> dict:
+        """Whether pictures get a border and are averaged with their mirrored ones; {} of models that never do."""
+        if not isinstance(self.dpt_model, ZoeDepth):
+            return {}
+        return {"padded": self.dpt_imgproc.rule.reflect_padding, "flip_averaged": self.dpt_imgproc.rule.flip_average}
 
 
-def load_model(args: argparse.Namespace) -> LoadedModel:
-    """The model that the options of `add_model_options` ask for, on its device; prints what it is, where, and why."""
-    placement = choose_placement(args.device, use_float32=args.use_float32)
+def load_model(args: argparse.Namespace, *, make: Callable | None = None) -> LoadedModel:
+    """The model that the options of `add_model_options` ask for, on its device; prints what it is, where, and why.
+
+    make: opens the weights, by default `make_dpt_from_state_dict`; another function may know other networks too.
+    """
     path = find_weights(args.model_path)
-    config, dpt_model, dpt_imgproc = make_dpt_from_state_dict(
+    if args.engine is not None or path.suffix.lower() == ".onnx":
+        from .engines import load_engine  # and with it, packages that nothing else needs
+
+        return as_loaded_model(args, path, *load_engine(path, args))
+    placement = choose_placement(args.device, use_float32=args.use_float32)
+    config, dpt_model, dpt_imgproc = (make or make_dpt_from_state_dict)(
         path,
         enable_cache=not args.no_cache,
         enable_optimizations=not args.no_optimization,
         model_type=args.model_type,
     )
+    dpt_imgproc = apply_zoedepth_options(args, dpt_model, dpt_imgproc)
     print(placement)
+    name = config.get("release") or config.get("model_type") or path.stem
+    return as_loaded_model(args, path, dpt_model.to(placement.device, placement.dtype), dpt_imgproc, name)
+
+
+def as_loaded_model(
+    args: argparse.Namespace, path: Path, dpt_model: DPTModel, dpt_imgproc: DPTImageProcessor, name: str
+) -> LoadedModel:
+    """The model with the processing size of the options. name: its release, or what is known of it."""
     return LoadedModel(
-        dpt_model.to(placement.device, placement.dtype),
+        dpt_model,
         dpt_imgproc,
-        name=config.get("release") or config.get("model_type") or path.stem,
+        name=name,
         weights=path.name,
         max_side_length=args.base_size_px,
         use_square_sizing=args.square,
+        tiles=getattr(args, "tiled", None),  # not every script has --tiled
     )
+
+
+def apply_zoedepth_options(
+    args: argparse.Namespace, dpt_model: DPTModel, dpt_imgproc: DPTImageProcessor
+) -> DPTImageProcessor:
+    """Do to the model what --domain and --metric_range ask for; the image processor that --no_pad and --no_flip ask for.
+
+    Raises UserError where the model has no domains, or no range, to choose.
+    """
+    rule = dpt_imgproc.rule
+    for option, value, apply in (
+        ("--domain", args.domain, ZoeDepth.set_domain),
+        ("--metric_range", args.metric_range, ZoeDepth.set_max_depth),
+    ):
+        if value is None:
+            continue
+        if not isinstance(dpt_model, ZoeDepth):
+            raise UserError(f"{option} is for ZoeDepth models, and this is none: leave it out")
+        try:
+            apply(dpt_model, value)
+        except UserError as error:
+            raise UserError(f"{option}: {error}") from error
+    if not (rule.reflect_padding and args.no_pad) and not (rule.flip_average and args.no_flip):
+        return dpt_imgproc
+    padded, averaged = rule.reflect_padding and not args.no_pad, rule.flip_average and not args.no_flip
+    return DPTImageProcessor(replace(rule, reflect_padding=padded, flip_average=averaged))

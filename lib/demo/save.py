@@ -37,11 +37,12 @@ def save_depth(
     kinds: Sequence[str],
     look: Look,
     facts: dict,
+    ends: tuple[float, float] | None = None,
 ) -> list[Path]:
     """Write the files of these kinds (keys of RESULT_FILES) for one picture; returns their paths.
 
     target: the output path without suffix: its last part is STEM. image_bgr: the picture, H0 x W0 x 3.
-    look: how the depth is painted. facts: more for STEM.json.
+    look, ends: how the depth is painted, see `paint_depth`. facts: more for STEM.json.
 
     depth16: value = png * scale + offset, with both in STEM.json and in the PNG's text. Values that are not finite have
     no code there; they become 0, and STEM.json counts them. Raises UserError where a file cannot be written.
@@ -53,6 +54,7 @@ def save_depth(
         **facts,
         "quantity": depth_map.quantity,
         "nearest_is_largest": depth_map.nearest_is_largest,
+        **({"domain": depth_map.domain} if depth_map.domain else {}),
         "value_range": [bound if np.isfinite(bound) else None for bound in depth_map.value_range],
         "picture_size": {"height": depth.shape[0], "width": depth.shape[1]},
         "min": low,
@@ -64,7 +66,7 @@ def save_depth(
         codes, scale, offset = to_16bit(depth, low, high)
         sidecar |= {"scale": scale, "offset": offset, "formula": "value = depth16 * scale + offset"}
     if "colour" in kinds or "side" in kinds:
-        colour_bgr, _ = paint_depth(depth, look, nearest_is_largest=depth_map.nearest_is_largest)
+        colour_bgr, _ = paint_depth(depth, look, nearest_is_largest=depth_map.nearest_is_largest, ends=ends)
         sidecar["look"] = asdict(look)
 
     make_folder(target.parent)

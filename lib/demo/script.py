@@ -2,8 +2,11 @@
 
 import argparse
 import io
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ..errors import UserError
 
@@ -23,6 +26,32 @@ def out_of_memory_message(error: Exception) -> str:
     if not is_out_of_memory(error):
         raise error
     return "out of memory: pass a smaller processing size with -b, for example -b 392"
+
+
+@contextmanager
+def interrupted_once() -> Iterator[None]:
+    """For a block that finishes its files when it is interrupted: nothing interrupts it a second time.
+
+    SIGTERM and SIGHUP then do the same as Ctrl-C.
+    """
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    former = {getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in names}
+    numbers = [number for number, handler in former.items() if handler != signal.SIG_IGN]  # ignored: by nohup, say
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+
+    def interrupt(_number: int, _frame: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, former[number])
 
 
 def run_script(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:

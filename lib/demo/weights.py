@@ -97,12 +97,14 @@ def _default_weights(folder: Path, interactive: bool) -> Path:
     users_own = [entry for entry in on_disk if not entry.name.startswith(BUILTIN_PREFIX)]
     if users_own:
         return _choose(users_own, f"{folder} holds several weights", interactive)
-    if os.path.isfile(folder / BUILTIN_MODEL):
-        return folder / BUILTIN_MODEL
     script = Path(sys.argv[0]).name
     if not script.endswith(".py") or script.startswith("__"):  # not started as a script: from a test, or with -c
         script = "run_image.py"
-    raise UserError(f"there are no weights in {folder}; to download some, run: python {script} -m {SUGGESTED_RELEASE}")
+    download = f"python {script} -m {SUGGESTED_RELEASE}"
+    if os.path.isfile(folder / BUILTIN_MODEL):
+        print(f"Using the small model that comes with the checkout; for a far better one: {download}")
+        return folder / BUILTIN_MODEL
+    raise UserError(f"there are no weights in {folder}; to download some, run: {download}")
 
 
 def _release_weights(release: "Release", folder: Path, on_disk: Sequence[Path]) -> Path:

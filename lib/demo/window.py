@@ -13,10 +13,9 @@ import numpy as np
 from ..errors import PictureError, UserError
 from ..predict import DepthMap
 from . import drawing
-from .colour import Look, as_8bit, paint_depth
+from .colour import Look, as_8bit, change_look, paint_depth
 from .display import ESCAPE, is_open, provide_fonts, read_key
 from .model import LoadedModel
-from .options import COLOUR_MAPS
 from .pictures import PictureFile, read_picture
 from .region import choose_region
 from .save import free_target, save_depth
@@ -28,7 +27,7 @@ SIZE_BAR, NEAR_BAR, FAR_BAR, PLANE_BAR = "Processing size (px)", "Near limit (%)
 WAIT_MS = 20
 SETTLE_SECONDS = 0.4  # a new processing size is computed when its trackbar has rested for this long
 LARGEST_SIZE = 4  # the trackbar's end, as a multiple of the release's size
-STATUS_HEIGHT, SMALLEST_HEIGHT = 68, 220
+STATUS_HEIGHT, SMALLEST_HEIGHT = 68, drawing.SMALLEST_HEIGHT
 COMPUTING = "computing the depth ..."
 HELP = (
     ("c / x", "next / previous colour map"),
@@ -158,14 +157,8 @@ class DepthWindow:
 
     def press(self, key: str) -> bool:
         """Does what a key asks for; False to quit."""
-        if key and key in "cx":
-            place = COLOUR_MAPS.index(self.look.colour_map) + (1 if key == "c" else -1)
-            self.look = replace(self.look, colour_map=COLOUR_MAPS[place % len(COLOUR_MAPS)])
-        elif key == "r":
-            self.look = replace(self.look, reverse=not self.look.reverse)
-        elif key == "e":
-            self.look = replace(self.look, equalise=not self.look.equalise)
-        elif key and key in "np" and len(self.files) > 1:
+        self.look = change_look(self.look, key)
+        if key and key in "np" and len(self.files) > 1:
             self.open_picture(1 if key == "n" else -1)
         elif key == "s":
             self.save()
@@ -211,15 +204,13 @@ class DepthWindow:
         if self.depth_map is not None:
             size = self.facts["network_size"]
             text += f" (network {size['width']} x {size['height']})"
+            text += f",  {self.depth_map.domain}" if self.depth_map.domain else ""
         return f"{text},  {self.files[self.index].path.name}"  # last, because it may be long
 
     def paint(self) -> np.ndarray:
         """The canvas without what follows the mouse: both panels, the legend, and room for the lines of text."""
-        panel_w, panel_h, stacked = drawing.fit_panels(*self.image_bgr.shape[:2], self.available_wh)
-        step_x, step_y = (0, panel_h + drawing.GAP) if stacked else (panel_w + drawing.GAP, 0)
-        canvas_w, panels_h = max(panel_w + step_x, drawing.SMALLEST_WIDTH), max(panel_h + step_y, SMALLEST_HEIGHT)
-        left, top = (canvas_w - panel_w - step_x) // 2, (panels_h - panel_h - step_y) // 2
-        self.panels = [(left, top, panel_w, panel_h), (left + step_x, top + step_y, panel_w, panel_h)]
+        self.panels, (canvas_w, panels_h) = drawing.place_panels(*self.image_bgr.shape[:2], self.available_wh)
+        _, _, panel_w, panel_h = self.panels[0]
         canvas = np.full((panels_h + drawing.LEGEND_HEIGHT + STATUS_HEIGHT, canvas_w, 3), drawing.BACKGROUND, np.uint8)
 
         pictures = [drawing.resize(as_8bit(self.image_bgr), panel_w, panel_h)]

@@ -1,0 +1,157 @@
+"""From frames to depth videos, every frame in order, with all steps at work at the same time on different frames.
+
+    decode | resize, normalise, transfer | infer | ends of the colours | enlarge, paint | (encode, by who takes the results)
+
+Each bar but the last is a thread with a short queue behind it. Memory does not grow with the length of the video.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+from torch import Tensor
+
+from ..predict import DepthMap
+from .colour import Look, paint_depth
+from .frames import Frame, FrameSource
+from .model import LoadedModel
+from .video_normalise import (
+    Cuts,
+    Ends,
+    clip_ends,
+    frame_ends,
+    frames_ahead,
+    range_ends,
+    smooth_ends,
+)
+from .video_threads import RunAhead
+
+CAPACITY = 2  # of the queues between the steps, in batches or frames
+NO_PICTURE = np.empty((0, 0, 3), np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class DepthFrame:
+    """A frame's depth. colour_bgr: H0 x W0 x 3 uint8, None unless asked for; ends: the (far, near) of its colours."""
+
+    frame: Frame
+    depth_map: DepthMap
+    ends: Ends
+    colour_bgr: np.ndarray | None = None
+
+
+@dataclass
+class Times:
+    """What a run took. inference: seconds in the network alone, the transfer of its result included."""
+
+    frames: int = 0
+    inference: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """A frame after the network. prediction: H x W float32 on the CPU."""
+
+    frame: Frame
+    image_hw: tuple[int, int]
+    prediction: Tensor
+    ends: Ends
+    is_cut: bool
+
+
+@dataclass
+class VideoDepth:
+    """How a video is processed. mode: one of NORMALISATIONS. paint: make colours. keep_pictures: hand them on."""
+
+    model: LoadedModel
+    look: Look
+    mode: str
+    batch_size: int = 1
+    paint: bool = True
+    keep_pictures: bool = True
+    report_clip: Callable[[int, int], None] = lambda done, total: None
+    times: Times = field(default_factory=Times)
+
+    @property
+    def nearest_is_largest(self) -> bool:
+        return self.model.dpt_model.output.nearest_is_largest
+
+    @contextmanager
+    def run(self, source: FrameSource) -> Iterator[Iterator[DepthFrame]]:
+        """The depth of all frames, in order, for a `with` block; its end, by whatever error, ends all threads."""
+        fixed = self.fixed_ends(source)
+        stop = threading.Event()
+        with ExitStack() as stack:
+
+            def ahead(items: Iterator, name: str) -> RunAhead:
+                return stack.enter_context(RunAhead(items, capacity=CAPACITY, stop=stop, name=name))
+
+            batches = ahead(in_batches(source, self.batch_size), "decode")
+            tensors = ahead(((batch, self.prepare(batch)) for batch in batches), "prepare")
+            predicted = ahead(self.infer(tensors), "infer")
+            with_ends = self.add_ends(predicted, fixed, ahead=frames_ahead(source.frame_rate, is_live=source.is_live))
+            yield ahead((self.finish(item, ends) for item, ends in with_ends), "paint")
+
+    def fixed_ends(self, source: FrameSource) -> Ends | None:
+        """The ends for the whole video, where the mode has such."""
+        output = self.model.dpt_model.output
+        if self.mode == "range":
+            return range_ends(output.value_range, nearest_is_largest=output.nearest_is_largest)
+        if self.mode == "clip" and self.paint:
+            return clip_ends(source, self.measure, nearest_is_largest=output.nearest_is_largest, report=self.report_clip)
+        return None
+
+    def measure(self, image_bgr: np.ndarray) -> Ends:
+        """The ends of one picture, for the first pass over a clip."""
+        prediction = self.timed_inference(self.model.prepare([image_bgr]))[0]
+        return frame_ends(prediction.numpy(), nearest_is_largest=self.nearest_is_largest)
+
+    def timed_inference(self, batch: Tensor) -> Tensor:
+        """B 3 H W -> B H W, on the CPU."""
+        start = time.perf_counter()
+        predictions = self.model.infer(batch)
+        self.times.inference += time.perf_counter() - start
+        return predictions
+
+    def prepare(self, batch: Sequence[Frame]) -> Tensor:
+        return self.model.prepare([frame.image_bgr for frame in batch])
+
+    def infer(self, tensors: Iterator[tuple[Sequence[Frame], Tensor]]) -> Iterator[Predicted]:
+        """Frames with what the network says. Pictures that nobody needs any more are let go."""
+        cuts = Cuts()
+        for batch, tensor in tensors:
+            for frame, prediction in zip(batch, self.timed_inference(tensor), strict=True):
+                self.times.frames += 1
+                ends = frame_ends(prediction.numpy(), nearest_is_largest=self.nearest_is_largest)
+                is_cut = self.mode == "ema" and cuts.is_cut(frame.image_bgr)
+                kept = frame if self.keep_pictures else replace(frame, image_bgr=NO_PICTURE)
+                yield Predicted(kept, frame.image_bgr.shape[:2], prediction.clone(), ends, is_cut)
+
+    def add_ends(self, items: Iterator[Predicted], fixed: Ends | None, *, ahead: int) -> Iterator[tuple[Predicted, Ends]]:
+        if self.mode == "ema":
+            return smooth_ends(items, lambda item: (item.ends, item.frame.seconds, item.is_cut), ahead=ahead)
+        return ((item, fixed or item.ends) for item in items)
+
+    def finish(self, item: Predicted, ends: Ends) -> DepthFrame:
+        """Back to the frame's size, and into colours."""
+        depth_map = self.model.restore(item.prediction, item.image_hw)
+        if not self.paint:
+            return DepthFrame(item.frame, depth_map, ends)
+        paint = partial(paint_depth, nearest_is_largest=depth_map.nearest_is_largest, ends=ends)
+        return DepthFrame(item.frame, depth_map, ends, paint(depth_map.depth, self.look)[0])
+
+
+def in_batches(source: FrameSource, batch_size: int) -> Iterator[list[Frame]]:
+    """Frames, so many at a time; the last batch may be smaller."""
+    batch = []
+    for frame in source:
+        batch.append(frame)
+        if len(batch) == batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
