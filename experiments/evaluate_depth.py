@@ -86,9 +86,10 @@ def choose_predictor(args: argparse.Namespace, protocol: Protocol) -> tuple:
             protocol = replace(protocol, alignment="inverse_depth")
         facts = {"name": args.baseline, "quantity": "none: a baseline without a model"}
         return baseline(args.baseline, protocol), protocol, facts
+    from experiments.unet import make_dpt_or_unet
     from lib.demo.model import load_model
 
-    model = load_model(args)
+    model = load_model(args, make=make_dpt_or_unet)
     quantity = model.dpt_model.output.quantity
     if needs_alignment:
         protocol = replace(protocol, alignment=choose_alignment(quantity, protocol.alignment))
@@ -99,7 +100,11 @@ def choose_predictor(args: argparse.Namespace, protocol: Protocol) -> tuple:
         "quantity": quantity,
         "network input": size + (", square" if args.square else ""),
         "dtype": str(next(model.dpt_model.parameters()).dtype).removeprefix("torch."),
+        **model.zoedepth_facts(),
     }
+    low, high = model.dpt_model.output.value_range
+    if high < float("inf"):
+        facts["range"] = f"{low:g} to {high:g}"
     return lambda image_bgr: model.predict([image_bgr])[0], protocol, facts
 
 

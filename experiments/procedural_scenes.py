@@ -27,7 +27,8 @@ from lib.demo.script import run_script
 from lib.errors import UserError
 
 FARTHEST_SAVED = 200.0  # metres: what is farther, like the sky, is saved as unknown
-PICTURE_ENDINGS, VIDEO_ENDINGS = (".png", ".jpg", ".jpeg"), (".mp4", ".mkv", ".mov", ".avi")
+PICTURE_ENDINGS, VIDEO_ENDINGS = (".png", ".jpg", ".jpeg"), (".mp4",)
+VIDEO_RATE = 24  # frames a second
 
 
 def __getattr__(name: str):
@@ -64,7 +65,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--sample_size", type=positive_int, nargs=2, default=(960, 720), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--video_size", type=positive_int, nargs=2, default=(640, 360), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument(
-        "--video_frames", type=positive_int, default=120, metavar="N", help="at 24 a second (%(default)s)"
+        "--video_frames", type=positive_int, default=120, metavar="N", help=f"at {VIDEO_RATE} a second (%(default)s)"
     )
     return parser.parse_args()
 
@@ -247,57 +248,29 @@ def moving_cameras(camera, distance: float, frames: int) -> list:
 
 
 def write_video(args: argparse.Namespace) -> None:
-    """One scene from a moving camera, at 24 frames a second."""
+    """One scene from a moving camera."""
     import copy
     import dataclasses
 
     import torch
 
     from experiments.scenes.render import render
+    from lib.demo.video_writer import VideoWriter
 
     width, height = args.video_size
+    Path(args.video).parent.mkdir(parents=True, exist_ok=True)
     scene = make_clean_scene(args)
     with torch.no_grad():
         depth = render([scene], 64, 64).depth
         middle = depth[:, 24:40, 24:40]
         distance = float(middle[middle.isfinite()].median()) if middle.isfinite().any() else 10.0
-        write_frame, close = open_video(args.video, width, height)
-        for number, camera in enumerate(moving_cameras(scene.camera, min(max(distance, 1.0), 12.0), args.video_frames)):
-            frame = copy.copy(scene)
-            frame.camera, frame.sensor = camera, dataclasses.replace(scene.sensor, seed=float(number))
-            write_frame(to_bgr(render([frame], height, width, device=args.device, supersample=3).images_rgb[0]))
-        close()
+        cameras = moving_cameras(scene.camera, min(max(distance, 1.0), 12.0), args.video_frames)
+        with VideoWriter(args.video, frame_rate=VIDEO_RATE, size_wh=(width, height)) as video:
+            for number, camera in enumerate(cameras):
+                frame = copy.copy(scene)
+                frame.camera, frame.sensor = camera, dataclasses.replace(scene.sensor, seed=float(number))
+                video.write(to_bgr(render([frame], height, width, device=args.device, supersample=3).images_rgb[0]))
     print(f"Wrote {args.video}.")
-
-
-def open_video(path: str, width: int, height: int):
-    """A function that adds a BGR frame, and one that ends the file: H.264 with PyAV if that is installed, else
-    OpenCV's MPEG-4."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        import av
-    except ImportError:
-        import cv2
-
-        writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"mp4v"), 24, (width, height))
-        if not writer.isOpened():
-            raise UserError(
-                f"cannot write {path}: OpenCV opens no encoder for it here; pip install av brings one"
-            ) from None
-        return writer.write, writer.release
-
-    container = av.open(path, "w")
-    track = container.add_stream("libx264", rate=24, options={"crf": "23", "preset": "slow"})
-    track.width, track.height, track.pix_fmt = width, height, "yuv420p"
-
-    def write(image_bgr) -> None:
-        container.mux(track.encode(av.VideoFrame.from_ndarray(image_bgr, format="bgr24")))
-
-    def close() -> None:
-        container.mux(track.encode())
-        container.close()
-
-    return write, close
 
 
 def measure(args: argparse.Namespace) -> None:

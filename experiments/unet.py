@@ -20,6 +20,7 @@ from lib.checkpoints.files import read_checkpoint
 from lib.dpt_model import OutputKind
 from lib.errors import CheckpointError
 from lib.image_processor import DPTImageProcessor, PictureRule
+from lib.make_dpt import make_dpt_from_state_dict
 
 GROUPS = 8
 ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid}
@@ -98,3 +99,8 @@ def load_unet(path: str | Path) -> tuple[dict, UNet, DPTImageProcessor]:
         return config, model.eval(), DPTImageProcessor(PictureRule(**config["picture"]))
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its config or weights are those of no U-Net ({error})") from error
+
+
+def make_dpt_or_unet(path: str | Path, **options) -> tuple[dict, nn.Module, DPTImageProcessor]:
+    """`make_dpt_from_state_dict` with these options; a trained U-Net, which has none, comes from `load_unet`."""
+    return load_unet(path) if Path(path).is_file() and is_unet(path) else make_dpt_from_state_dict(path, **options)

@@ -19,6 +19,9 @@ from experiments.evaluation import baseline, cut, evaluate, flip_averaged, sampl
 from experiments.evaluation_files import without_nan
 from experiments.metrics import METRICS
 from experiments.protocols import choose_protocol
+from experiments.training.models import unet_config
+from experiments.unet import build_unet
+from lib.checkpoints.files import save_dpt
 from lib.demo.script import run_script
 from lib.errors import UserError
 from lib.predict import DepthMap
@@ -117,6 +120,14 @@ def test_a_metric_model_needs_no_alignment(run, tmp_path, tiny_v2):
     assert protocol["alignment"] == "none" and protocol["max_depth"] == 20 and protocol["flip"] is True
     assert {row["scale"] for row in results["rows"]} == {1}
     assert "SILog (DA-V2)" in markdown and "Zoe" not in markdown
+
+
+def test_a_unet_is_evaluated_like_any_model(run, tmp_path):
+    config = unet_config(32)
+    save_dpt(tmp_path / "net.safetensors", config, build_unet(config))
+    assert run("rgbd", write_rgbd_set(tmp_path / "data"), "-m", tmp_path / "net.safetensors", "-d", "cpu") == 0
+    results, _, _ = read_results(tmp_path / "out")
+    assert results["model"]["quantity"] == "inverse depth" and len(results["rows"]) == 7
 
 
 @pytest.mark.parametrize("alignment", ["none", "depth"])

@@ -13,9 +13,17 @@ import torch
 
 from experiments.training import loop
 from experiments.training.loop import train
-from experiments.training.models import DPT_SIZES, train_mode
+from experiments.training.models import (
+    DPT_SIZES,
+    cosine_filters,
+    make_model,
+    make_optimizers,
+    parameter_groups,
+    train_mode,
+)
 from experiments.training.options import NEW_MODELS, make_parser, parse
 from experiments.training.records import read_curve
+from experiments.training.sources import SceneSource
 from experiments.unet import load_unet
 from lib.checkpoints.files import read_checkpoint
 from lib.errors import CheckpointError, UserError
@@ -113,6 +121,48 @@ def test_the_unet_trains_and_loads(pairs, tmp_path, capsys):
         make_dpt_from_state_dict(tmp_path / "run" / "last.safetensors")
 
 
+def test_the_small_hybrid_trains_and_loads(pairs, tmp_path):
+    assert_falls(run(tmp_path / "run", pairs, "--size", "32", new="tiny_hybrid", steps=20))
+    path = tmp_path / "run" / "last.safetensors"
+    config, model, imgproc = make_dpt_from_state_dict(path)
+    assert config["encoder"] == "hybrid" and path.stat().st_size < 2 * 16e6  # float32; committed is float16
+    assert model.inference(torch.zeros(1, 3, 48, 80)).shape == (1, 48, 80)  # odd grids too
+    assert imgproc.network_size(480, 640) == (32, 48)
+
+
+def test_fresh_filters_see_detail_as_large_as_colour():
+    """On rendered scenes no filter's features are tiny beside another's; random filters see the mean colour alone."""
+    scenes = SceneSource(seed=0, size_hw=(112, 112)).scenes(range(8)).images
+    filters = cosine_filters(192, 3, 14)
+    assert filters.shape == (192, 3, 14, 14) and torch.linalg.matrix_rank(filters.flatten(1)) == 192
+    tokens = torch.nn.functional.conv2d((scenes - 0.45) / 0.225, filters, stride=14)
+    sizes = tokens.std(dim=(0, 2, 3))
+    assert 0.5 < sizes.mean() < 2 and sizes.max() / sizes.median() < 8
+    random = torch.nn.functional.conv2d((scenes - 0.45) / 0.225, torch.randn(192, 3, 14, 14) / 588**0.5, stride=14)
+
+    def largest_share(features):  # of the variance that one direction has
+        flat = features.permute(0, 2, 3, 1).reshape(-1, 192)
+        variances = torch.linalg.svdvals(flat - flat.mean(dim=0)) ** 2
+        return (variances[0] / variances.sum()).item()
+
+    assert largest_share(tokens) < 0.3 < largest_share(random)
+
+
+def test_muon_takes_the_encoders_matrices_and_adamw_the_rest(tmp_path, pairs):
+    assert_falls(run(tmp_path / "run", pairs, "--optimizer", "muon", steps=20))
+    _, model = make_model(parse(make_parser(""), options(tmp_path / "other", pairs)))
+    groups = parameter_groups(model, rate=1e-3, encoder_rate=2e-3, weight_decay=0.1)
+    adamw, muon = make_optimizers("muon", groups)
+    blocks = len(model.imgencoder.blocks)
+    of_muon = [weight for group in muon.param_groups for weight in group["params"]]
+    of_adamw = [weight for group in adamw.param_groups for weight in group["params"]]
+    assert len(of_muon) == 4 * blocks  # query-key-value, projection and two of the MLP
+    assert {id(weight) for weight in of_muon + of_adamw} == {id(weight) for weight in model.parameters()}
+    assert len(of_muon) + len(of_adamw) == len(list(model.parameters()))
+    assert all(group["lr"] == 2e-3 and group["weight_decay"] == 0.1 for group in muon.param_groups)
+    assert len(make_optimizers("adamw", groups)) == 1
+
+
 def test_what_is_no_unet_is_refused(trained):
     with pytest.raises(CheckpointError, match="not a U-Net"):
         load_unet(trained / "last.safetensors")
@@ -133,8 +183,8 @@ def assert_same_training(one: Path, other: Path, *, weights: float = 0.02) -> No
         assert difference(predictions(one, name), predictions(other, name)) < weights
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(workers, pairs, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("workers", "optimizer"), [("0", "muon"), ("1", "adamw")])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(workers, optimizer, pairs, tmp_path, monkeypatch):
     often = [
         "--save_every",
         "3",
@@ -148,6 +198,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(workers, pairs, tmp_pat
         "2",
         "--workers",
         workers,
+        "--optimizer",
+        optimizer,
     ]
     whole = run(tmp_path / "whole", pairs, *often, steps=8)
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from experiments.training.data import Batch, stream
 from experiments.training.losses import make_loss
-from experiments.training.models import freeze, make_model, parameter_groups, train_mode
+from experiments.training.models import freeze, make_model, make_optimizers, parameter_groups, train_mode
 from experiments.training.processes import Processes
 from experiments.training.records import STATE, Clock, Records, check_same_run, load_state, options_of, save_state
 from experiments.training.sources import SceneSource, make_source
@@ -76,21 +76,26 @@ class Training:
         return state
 
     def make_optimizer(self) -> None:
-        """AdamW, and the one-cycle schedule: in cosines up from largest rate / start_ratio, and down to nearly 0."""
+        """The optimizers, and for each the one-cycle schedule: in cosines up from largest rate / start_ratio, and down
+        to nearly 0.
+        """
         args = self.args
         rate = args.rate or (1e-3 if args.new else 5e-5)
         encoder_rate = args.encoder_rate or (rate if args.new else rate / 10)
         groups = parameter_groups(self.model, rate=rate, encoder_rate=encoder_rate, weight_decay=args.weight_decay)
         self.trained = [parameter for group in groups for parameter in group["params"]]
-        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer,
-            max_lr=[group["lr"] for group in groups],
-            total_steps=args.steps + 1,
-            pct_start=args.warm_up,
-            div_factor=args.start_ratio,
-            cycle_momentum=False,
-        )
+        self.optimizers = make_optimizers(args.optimizer, groups)
+        self.schedules = [
+            torch.optim.lr_scheduler.OneCycleLR(
+                optimizer,
+                max_lr=[group["lr"] for group in optimizer.param_groups],
+                total_steps=args.steps + 1,
+                pct_start=args.warm_up,
+                div_factor=args.start_ratio,
+                cycle_momentum=False,
+            )
+            for optimizer in self.optimizers
+        ]
 
     def run(self) -> None:
         """Make the steps that are left, validate and save on the way. Raises UserError where training has to stop."""
@@ -148,9 +153,10 @@ class Training:
                 f"step {self.step + 1}: the loss is {loss:g} and its gradient's norm {norm:g}; stopped before the "
                 f"weights were changed by it ({kept}). A smaller --rate may help"
             )
-        self.optimizer.step()
-        self.schedule.step()
-        self.optimizer.zero_grad()
+        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
         if self.ema is not None:
             self.ema.update_parameters(self.model)
         self.step += 1
@@ -172,7 +178,7 @@ class Training:
         args = self.args
         is_end = self.step == args.steps
         if self.step % args.log_every == 0 or is_end:
-            rates = self.schedule.get_last_lr()
+            rates = self.schedules[0].get_last_lr()
             self.records.write(self.step, {"loss": self.loss_sum / self.loss_count, "rate": rates[-1]})
             self.loss_sum, self.loss_count = 0.0, 0
         if self.step % args.val_every == 0 or is_end:
@@ -223,8 +229,8 @@ class Training:
             "random": {"torch": torch.get_rng_state(), "cuda": cuda},
             "model": self.model.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedules": [schedule.state_dict() for schedule in self.schedules],
         }
         save_state(self.folder, state)
 
@@ -239,8 +245,10 @@ class Training:
         self.model.load_state_dict(state["model"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(saved)
         self.step, self.best = state["step"], state["best"]
         self.loss_sum, self.loss_count = state["loss"]
         self.clock = Clock(state["seconds"])

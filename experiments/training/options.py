@@ -13,7 +13,8 @@ from lib.demo.options import positive_int
 from lib.errors import UserError
 
 LOSSES = ("normalised", "ssi", "silog")
-NEW_MODELS = ("tiny", "small", "base", "unet")  # see experiments/training/models.py
+OPTIMIZERS = ("adamw", "muon")
+NEW_MODELS = ("tiny", "tiny_hybrid", "small", "base", "unet")  # see experiments/training/models.py
 
 
 def natural(text: str) -> int:
@@ -208,6 +209,12 @@ def add_step_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--accumulate", type=positive_int, default=1, metavar="N", help="batches for one step (%(default)s)"
+    )
+    group.add_argument(
+        "--optimizer",
+        choices=OPTIMIZERS,
+        default=OPTIMIZERS[0],
+        help="muon: for the encoder's matrices, adamw for the rest (%(default)s)",
     )
     group.add_argument(
         "--rate", type=positive, metavar="RATE", help="largest learning rate (default: 1e-3 for new models, else 5e-5)"
