@@ -49,9 +49,10 @@ class CameraFrames(FrameSource):
         self._thread.start()
         with self._changed:
             self._changed.wait_for(lambda: self._is_open or self._failure, timeout=START_PATIENCE)
-            if not self._is_open:
-                self._closed = True
-                raise UserError(self._failure or f"{self.name} does not answer; is it in use by another program?")
+            is_open = self._is_open
+        if not is_open:
+            self.close()  # which waits for the thread: a program that ends while OpenCV is at work there is aborted
+            raise UserError(self._failure or f"{self.name} does not answer; is it in use by another program?")
 
     def close(self) -> None:
         with self._changed:
