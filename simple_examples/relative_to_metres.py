@@ -7,7 +7,7 @@ A relative model predicts inverse depth v up to an unknown scale *and* an unknow
     1 / metres = scale * v + shift
 
 Two known distances fix both (with more, the best fit in least squares); one alone cannot, because every shift would do.
-The shift matters: leaving it out bends flat walls and floors.
+The shift matters: without it walls and floors stay flat, but meet at wrong angles, and proportions are wrong.
 
 The clamp: far away, scale * v + shift comes close to zero, and where the prediction is a little too small it crosses zero:
 1 / metres would be infinite or negative. Such pixels are "as far as we can tell", so the inverse is clamped at

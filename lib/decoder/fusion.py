@@ -38,11 +38,11 @@ class FusionBlock(nn.Module):
         self.refine = ResidualUnit(features, bias=bias, batch_norm=batch_norm)
         self.project = nn.Conv2d(features, features, kernel_size=1)
 
-    def forward(self, coarser: Tensor | None, feature_map: Tensor, output_hw: tuple[int, int], scale: float = 1.0) -> Tensor:
-        """coarser (or None) and feature_map, both B x M x height x width -> B x M x output_hw. scale: see `Fusion.forward`."""
+    def forward(self, coarser: Tensor | None, feature_map: Tensor, output_hw: tuple[int, int], factor: float = 1.0) -> Tensor:
+        """coarser (or None) and feature_map, both B x M x height x width -> B x M x output_hw. factor: see `Fusion.forward`."""
         added = feature_map if coarser is None else self.refine_skip(feature_map)
-        if scale != 1:
-            added = scale * added
+        if factor != 1:
+            added = factor * added
         fused = added if coarser is None else coarser + added
         # The releases enlarge first and project then. A 1x1 convolution and a bilinear enlargement (whose weights sum
         # to one at every pixel) may change places; this way round the convolution costs a quarter.
@@ -74,14 +74,14 @@ class Fusion(nn.Module):
             for stage in range(num_stages)
         )
 
-    def forward(self, maps: Sequence[Tensor], scales: Sequence[float] | None = None) -> Tensor:
+    def forward(self, maps: Sequence[Tensor], factors: Sequence[float] | None = None) -> Tensor:
         """Maps of B x M x (their size), finest first -> one map of B x M x (twice the finest size).
 
-        scales: for experiments, a factor on what each map adds to the sum, finest first; 0 leaves a map out.
+        factors: for experiments, how many times to count what each map adds to the sum, finest first; 0 leaves a map out.
         """
-        return self.all_maps(maps, scales)[-1]
+        return self.all_maps(maps, factors)[-1]
 
-    def all_maps(self, maps: Sequence[Tensor], scales: Sequence[float] | None = None) -> list[Tensor]:
+    def all_maps(self, maps: Sequence[Tensor], factors: Sequence[float] | None = None) -> list[Tensor]:
         """What each block gives, the coarsest first; the last is the result of `forward`."""
         fused, results = None, []
         for stage in reversed(range(len(self.blocks))):
@@ -91,7 +91,7 @@ class Fusion(nn.Module):
             height, width = feature_map.shape[-2:]
             follows_map = stage > 0 and not self.always_double
             output_hw = maps[stage - 1].shape[-2:] if follows_map else (2 * height, 2 * width)
-            scale = 1.0 if scales is None else scales[stage]
-            fused = self.blocks[stage](fused, feature_map, output_hw, scale)
+            factor = 1.0 if factors is None else factors[stage]
+            fused = self.blocks[stage](fused, feature_map, output_hw, factor)
             results.append(fused)
         return results

@@ -1,108 +1,118 @@
-"""Draws the figures of the pages, from real runs of our own code: run it again whenever the code changes.
+"""Draws the figures of the pages, from real runs of our own code: run it again whenever the code or the built-in model changes.
 
-    python lib/figures/make_figures.py
+    python lib/figures/make_figures.py                                # all, with the model that comes with the checkout
+    python lib/figures/make_figures.py -m MODEL --only maps.jpg       # another model; some of the figures
 
-five_steps.svg: the five steps of DPT with the shape of everything between them, for Depth-Anything V2 Small and a picture of
-640 x 480 pixels. The shapes come from a run on PyTorch's meta device, which computes shapes and nothing else.
+How each is drawn: five_steps.py, steps.py (what lies between the steps), encoders.py (positions and attention) and meaning.py (what
+the numbers mean). parts.py computes the table of parameters and operations on the encoders' page.
 """
 
+import argparse
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
-import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout, where `lib` is
-from lib.dpt_model import build_dpt
-from lib.image_processor import DPTImageProcessor, PictureRule
+REPOSITORY = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":
+    sys.path[0] = str(REPOSITORY)  # where `lib` and `experiments` are, instead of this folder
+from lib.demo.script import run_script
+from lib.demo.weights import BUILTIN_MODEL, MODEL_WEIGHTS
+from lib.errors import UserError
 
 FOLDER = Path(__file__).resolve().parent
-SMALL = {  # Depth-Anything V2 Small, as `make_dpt_from_state_dict` describes it
-    "encoder": "vit",
-    "patch_embed": {"features": 384, "patch_size": 14},
-    "imgencoder": {
-        "features": 384, "heads": 6, "hidden": 1536, "num_blocks": 12, "taps": [2, 5, 8, 11], "table_side": 37,
-    },
-    "reassemble": {
-        "stage_features": [384] * 4, "stage_channels": [48, 96, 192, 384], "scales": [4, 2, 1, 0.5],
-        "readouts": ["ignore"] * 4, "fusion_features": 64,
-    },
-    "fusion": {"features": 64},
-    "head": {"features": 64, "channels": [32, 32]},
-    "output": {"quantity": "inverse depth", "nearest_is_largest": True, "value_range": [0, None]},
-}  # fmt: skip
+PARTS_PAGE = REPOSITORY / "lib" / "encoders" / "README.md"
+PARTS_MARKS = ("<!-- parts: written by lib/figures/make_figures.py -->\n", "<!-- end of parts -->")
+NAMES = (
+    *(f"{name}.svg" for name in ("five_steps", "two_kinds", "offset_table", "windows", "taps")),
+    *(f"{name}.jpg" for name in ("tokens", "stages", "maps", "fusion", "head", "position_table")),
+    *(f"{name}.png" for name in ("positions", "attention", "alignment", "floor_plans", "field_of_view")),
+)
 
 
-def run_of_shapes(height: int, width: int) -> list[tuple[str, list[str]]]:
-    """(what, shapes) before and after each of the five steps, for a picture of height x width."""
-    with torch.device("meta"):
-        model = build_dpt(SMALL).eval()
-        size = DPTImageProcessor(PictureRule(side=518, multiple=14)).network_size(height, width)
-        image = torch.empty(1, 3, *size)
+def figures(model_path: str | Path) -> dict[str, Callable[[], str | bytes]]:
+    """{file name: what draws its content}. The model is loaded, run, and the room rendered, when first needed, once."""
+    from lib.figures import encoders, five_steps, meaning, steps
+    from lib.figures.drawing import picture_bytes
 
-    def text(*tensors: torch.Tensor) -> list[str]:
-        return [" × ".join(str(side) for side in tensor.shape) for tensor in tensors]
+    @cache
+    def model():
+        from lib.make_dpt import make_dpt_from_state_dict
 
-    with torch.no_grad():
-        tokens, grid_hw = model.patch_embed(image)
-        stages = model.imgencoder(tokens, grid_hw)
-        maps = model.reassemble(stages, grid_hw)
-        fused = model.fusion(maps)
-        depth = model.head(fused, image.shape[-2:])
-    return [
-        ("picture", text(image)),
-        ("tokens", text(tokens)),
-        ("four stages", text(*stages)),
-        ("four maps", text(*maps)),
-        ("one map", text(fused)),
-        ("depth", text(depth)),
-    ]
+        _, dpt_model, dpt_imgproc = make_dpt_from_state_dict(model_path)
+        if dpt_model.output.quantity != "inverse depth":
+            raise UserError(f"{model_path} predicts {dpt_model.output.quantity}; the figures explain inverse depth")
+        return dpt_model, dpt_imgproc
 
+    @cache
+    def steps_of_sample():
+        return steps.steps_of_sample(*model())
 
-STEPS = [
-    ("patch embedding", "patches to tokens"),
-    ("image encoder", "12 blocks, 4 tapped"),
-    ("reassemble", "tokens to pictures"),
-    ("fusion", "coarse to fine"),
-    ("head", "features to depth"),
-]
-BOX_WIDTH, GAP, BOX_HEIGHT, TOP = 148, 40, 58, 20
-STYLE = "font-family='Helvetica, Arial, sans-serif' text-anchor='middle'"
+    @cache
+    def room():
+        return meaning.render_room()
 
+    @cache
+    def prediction():
+        return meaning.predict_room(*model(), room())
 
-def five_steps_svg() -> str:
-    """The figure as SVG text: five boxes, arrows between them, and the shapes under the arrows."""
-    between = run_of_shapes(480, 640)
-    first_x = 112
-    width, height = first_x * 2 + 5 * BOX_WIDTH + 4 * GAP, 172
-    parts = [f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' width='{width}' height='{height}'>"]
-    parts.append(f"<rect width='{width}' height='{height}' fill='white'/>")
-    middle = TOP + BOX_HEIGHT / 2
-    for number, (name, what) in enumerate(STEPS):
-        x = first_x + number * (BOX_WIDTH + GAP)
-        box = f"x='{x}' y='{TOP}' width='{BOX_WIDTH}' height='{BOX_HEIGHT}' rx='6'"
-        parts.append(f"<rect {box} fill='#dbe7f5' stroke='#31577f'/>")
-        centre = x + BOX_WIDTH / 2
-        title = f"{STYLE} font-size='14' font-weight='bold'"
-        parts.append(f"<text x='{centre}' y='{middle - 3}' {title}>{number + 1}. {name}</text>")
-        parts.append(f"<text x='{centre}' y='{middle + 16}' {STYLE} font-size='12' fill='#444'>{what}</text>")
-    for number, (name, shapes) in enumerate(between):
-        start = first_x - GAP + number * (BOX_WIDTH + GAP)
-        arrow = f"M{start + 4} {middle} h{GAP - 14} m-6 -5 l8 5 l-8 5"
-        parts.append(f"<path d='{arrow}' fill='none' stroke='#31577f' stroke-width='2'/>")
-        centre = start + GAP / 2
-        for line, words in enumerate([name, *shapes]):
-            weight, colour = ("bold", "#31577f") if line == 0 else ("normal", "#222")
-            y = TOP + BOX_HEIGHT + 22 + 16 * line
-            parts.append(
-                f"<text x='{centre}' y='{y}' {STYLE} font-size='12' font-weight='{weight}' fill='{colour}'>{words}</text>"
-            )
-    return "\n".join([*parts, "</svg>", ""])
+    return {
+        "five_steps.svg": five_steps.five_steps_svg,
+        "two_kinds.svg": five_steps.two_kinds_svg,
+        "tokens.jpg": lambda: picture_bytes(steps.draw_tokens(steps_of_sample()), ".jpg"),
+        "stages.jpg": lambda: picture_bytes(steps.draw_stages(steps_of_sample()), ".jpg"),
+        "maps.jpg": lambda: picture_bytes(steps.draw_maps(steps_of_sample()), ".jpg"),
+        "fusion.jpg": lambda: picture_bytes(steps.draw_fusion(steps_of_sample()), ".jpg"),
+        "head.jpg": lambda: picture_bytes(steps.draw_head(steps_of_sample()), ".jpg"),
+        "position_table.jpg": lambda: picture_bytes(encoders.draw_position_table(model()[0]), ".jpg"),
+        "offset_table.svg": encoders.offset_table_svg,
+        "windows.svg": encoders.windows_svg,
+        "taps.svg": encoders.taps_svg,
+        "positions.png": lambda: picture_bytes(encoders.draw_positions(), ".png"),
+        "attention.png": lambda: picture_bytes(encoders.draw_attention(), ".png"),
+        "alignment.png": lambda: picture_bytes(meaning.draw_alignment(room(), prediction()), ".png"),
+        "floor_plans.png": lambda: picture_bytes(meaning.draw_floor_plans(room(), prediction()), ".png"),
+        "field_of_view.png": lambda: picture_bytes(meaning.draw_field_of_view(room()), ".png"),
+    }
 
 
-def main() -> None:
-    (FOLDER / "five_steps.svg").write_text(five_steps_svg(), encoding="utf-8")
-    print(f"wrote {FOLDER / 'five_steps.svg'}")
+def write_parts() -> None:
+    """Puts the table of parameters and operations into the encoders' page."""
+    from lib.figures.parts import parts_table
+
+    text = PARTS_PAGE.read_text(encoding="utf-8")
+    before, rest = text.split(PARTS_MARKS[0])
+    after = rest.partition(PARTS_MARKS[1])[2]
+    PARTS_PAGE.write_text(f"{before}{PARTS_MARKS[0]}\n{parts_table()}\n\n{PARTS_MARKS[1]}{after}", encoding="utf-8")
+
+
+def parse_args() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "-m",
+        "--model",
+        default=MODEL_WEIGHTS / BUILTIN_MODEL,
+        metavar="FILE",
+        help="a relative model (default: the built-in one)",
+    )
+    names = [*NAMES, "parts"]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"some of {', '.join(names)}")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> int:
+    """Writes the figures that were asked for into this folder, and the table into its page."""
+    for name, draw in figures(args.model).items():
+        if args.only is None or name in args.only:
+            content = draw()
+            (FOLDER / name).write_bytes(content.encode() if isinstance(content, str) else content)
+            print(f"wrote {FOLDER / name} ({len(content) // 1000} kB)")
+    if args.only is None or "parts" in args.only:
+        write_parts()
+        print(f"wrote the table in {PARTS_PAGE}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main, parse_args()))
