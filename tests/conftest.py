@@ -172,3 +172,12 @@ def screen(tmp_path_factory):
 def folder(tmp_path) -> Path:
     """Where downloaded weights go: it does not exist yet, and its name is not ASCII."""
     return tmp_path / "Gewichte für 深度"
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """serve(...) starts a server of the 3D viewer, see `viewer_servers`."""
+    from tests.viewer_stub import viewer_servers
+
+    with viewer_servers(tmp_path) as start:
+        yield start
