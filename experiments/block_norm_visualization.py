@@ -82,10 +82,6 @@ def main(args: argparse.Namespace) -> int:
     if not args.outlier > 1:
         raise UserError(f"--outlier {args.outlier:g}: expected a number above 1, for example 3")
     files = find_files(args, SUFFIXES, JOINT_SUFFIXES)
-    if args.output_folder is None:
-        from lib.demo.display import require_display
-
-        require_display()  # before the weights are read
     from experiments.block_norms import find_pca
     from experiments.inspection_drawing import new_figure
     from lib.demo.model import load_model

@@ -44,10 +44,6 @@ def main(args: argparse.Namespace) -> int:
     if len(args.model_path or ()) < 2:
         raise UserError("name at least two models with -m, for example -m MODEL_A MODEL_B")
     files = find_files(args, SUFFIXES)
-    if args.output_folder is None:
-        from lib.demo.display import require_display
-
-        require_display()  # before the weights are read
     models = load_models(args)
     if args.output_folder is None:
         from experiments.compare_window import CompareWindow

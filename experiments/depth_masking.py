@@ -53,10 +53,6 @@ def main(args: argparse.Namespace) -> int:
     """The exit code: 0, or 1 if pictures had to be skipped. Raises UserError with one sentence for everything else."""
     check_numbers(args)
     files = find_files(args, SUFFIXES)
-    if args.output_folder is None:
-        from lib.demo.display import require_display
-
-        require_display()  # before the weights are read
     from lib.demo.model import load_model
 
     model = load_model(args)

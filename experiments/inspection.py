@@ -34,7 +34,11 @@ def add_inspection_options(parser: argparse.ArgumentParser, *, several_models: b
 
 
 def find_files(args: argparse.Namespace, *results: Sequence[str]) -> "list[PictureFile]":
-    """The pictures of -i without former results, which end in one of these groups of suffixes; see `is_our_result`."""
+    """The pictures of -i without former results, which end in one of these groups of suffixes; see `is_our_result`.
+
+    Raises UserError where there are none, and where a window is wanted and there is no screen: before weights are read.
+    """
+    from lib.demo.display import require_display
     from lib.demo.pictures import find_pictures
 
     if args.image_path is None:
@@ -44,6 +48,8 @@ def find_files(args: argparse.Namespace, *results: Sequence[str]) -> "list[Pictu
     files = [file for file, is_result in zip(found, are_results, strict=True) if len(found) == 1 or not is_result]
     if not files:
         raise UserError(f"{', '.join(args.image_path)}: nothing but results of former runs there")
+    if args.output_folder is None:
+        require_display()
     return files
 
 

@@ -311,11 +311,20 @@ def test_the_window_on_a_screen(family_file, tmp_path):
         def right_panel(shot: np.ndarray) -> np.ndarray:
             return shot[60:300, 325:640]
 
-        viewer.screen.do("mousemove", 100, 200)
-        viewer.wait(lambda shot: right_panel(shot).std() > 20, "the attention")
+        def point_at(x: int, y: int) -> None:  # twice: the Qt of OpenCV's wheels may lose the news of one move
+            viewer.screen.do("mousemove", x, y, "sleep", "0.05", "mousemove", x + 1, y)
+
+        def shows_attention(shot: np.ndarray) -> bool:
+            point_at(100, 200)
+            return right_panel(shot).std() > 20
+
+        def shows_another(shot: np.ndarray) -> bool:
+            point_at(220, 150)
+            return not np.array_equal(right_panel(shot), before)
+
+        viewer.wait(shows_attention, "the attention")
         before = right_panel(viewer.screen.shot())
-        viewer.screen.do("mousemove", 220, 150)
-        viewer.wait(lambda shot: not np.array_equal(right_panel(shot), before), "another patch's attention")
+        viewer.wait(shows_another, "another patch's attention")
         viewer.key("s")
         viewer.wait(lambda shot: (tmp_path / "results" / "one_attention.npz").exists(), "the files")
         viewer.key("q")
