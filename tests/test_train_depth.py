@@ -128,6 +128,8 @@ def test_the_small_hybrid_trains_and_loads(pairs, tmp_path):
     assert config["encoder"] == "hybrid" and path.stat().st_size < 2 * 16e6  # float32; committed is float16
     assert model.inference(torch.zeros(1, 3, 48, 80)).shape == (1, 48, 80)  # odd grids too
     assert imgproc.network_size(480, 640) == (32, 48)
+    run(tmp_path / "more", pairs, "--size", "32", "--picture_side", "64", "-m", str(path), new=None, steps=1)
+    assert make_dpt_from_state_dict(tmp_path / "more" / "last.safetensors")[2].network_size(480, 640) == (64, 80)
 
 
 def test_fresh_filters_see_detail_as_large_as_colour():
@@ -300,7 +302,7 @@ def test_encoder_and_decoder_have_their_own_rates(pairs, tmp_path):
         training = loop.Training(parse(make_parser(""), arguments), processes)
     names = {id(parameter): name for name, parameter in training.model.named_parameters()}
     seen = []
-    for group in training.optimizer.param_groups:
+    for group in training.optimizers[0].param_groups:
         members = [names[id(parameter)] for parameter in group["params"]]
         of_encoder = {name.startswith(("patch_embed.", "imgencoder.")) for name in members}
         assert len(of_encoder) == 1
@@ -312,9 +314,9 @@ def test_encoder_and_decoder_have_their_own_rates(pairs, tmp_path):
     assert sorted(seen) == sorted(names.values())
     rates = []
     for _ in range(6):
-        rates.append(training.optimizer.param_groups[0]["lr"])
-        training.optimizer.step()
-        training.schedule.step()
+        rates.append(training.optimizers[0].param_groups[0]["lr"])
+        training.optimizers[0].step()
+        training.schedules[0].step()
     assert np.argmax(rates) in (2, 3) and rates[-1] < 0.2 * max(rates)
 
 

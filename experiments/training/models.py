@@ -124,9 +124,9 @@ def picture_section(rule: PictureRule) -> dict:
 def make_model(args: argparse.Namespace) -> tuple[dict, nn.Module]:
     """(config, model) for the options --new or -m, --loss, --max_depth and --size. `args.size` becomes [H, W].
 
-    The config says what the trained model will be: what it predicts, and the size of its training pictures, which is
-    also the size at which `make_dpt_from_state_dict` will use it. Raises UserError where the options do not fit the
-    model.
+    The config says what the trained model will be: what it predicts, and the size at which `make_dpt_from_state_dict`
+    will use it, that of its training pictures unless --picture_side says another. Raises UserError where the options
+    do not fit the model.
     """
     if args.new:
         side = min(args.size or [NEW_SIDE])
@@ -138,7 +138,7 @@ def make_model(args: argparse.Namespace) -> tuple[dict, nn.Module]:
     check_size(args, config)
     set_output(config, model, is_metric=args.loss == "silog", max_depth=args.max_depth)
     if config["picture"]["fit"] not in ("fixed", "pad"):
-        config["picture"] |= {"side": min(args.size), "width": None}
+        config["picture"] |= {"side": args.picture_side or min(args.size), "width": None}
     return config, model
 
 

@@ -155,6 +155,12 @@ def add_data_options(group: argparse._ArgumentGroup) -> None:
         "--size", type=positive_int, nargs="+", metavar="PX", help="side, or height and width, of training pictures"
     )
     group.add_argument(
+        "--picture_side",
+        type=positive_int,
+        metavar="PX",
+        help="shorter side at which the trained model will be used (default: that of --size)",
+    )
+    group.add_argument(
         "--crop_scale",
         type=share,
         nargs=2,

@@ -102,7 +102,7 @@ def _default_weights(folder: Path, interactive: bool) -> Path:
         script = "run_image.py"
     download = f"python {script} -m {SUGGESTED_RELEASE}"
     if os.path.isfile(folder / BUILTIN_MODEL):
-        print(f"Using the small model that comes with the checkout; for a far better one: {download}")
+        print(f"Using the small model that comes with the checkout; for a far better one pass -m {SUGGESTED_RELEASE}")
         return folder / BUILTIN_MODEL
     raise UserError(f"there are no weights in {folder}; to download some, run: {download}")
 
