@@ -63,8 +63,9 @@ class PictureRule:
             object.__setattr__(self, name, tuple(getattr(self, name)))  # a config from a file has lists
         is_known = self.fit in FITS and self.resample in RESAMPLINGS and self.restore in RESTORATIONS
         is_normalisation = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
+        is_switch = isinstance(self.reflect_padding, bool) and isinstance(self.flip_average, bool)
         is_simple = not (self.reflect_padding and self.fit == "pad") and not (self.width and self.fit == "fixed")
-        if not (is_known and is_normalisation and is_simple) or min(self.side, self.width or 1, self.multiple) < 1:
+        if not (is_known and is_normalisation and is_switch and is_simple) or min(self.side, self.width or 1, self.multiple) < 1:
             raise ValueError(f"no picture can be prepared by this rule: {self}")
 
     @property

@@ -43,8 +43,11 @@ def fetch_at_last(folder: Path) -> Path:
 
 class TestRelease:
     def test_from_name_to_depth_map(self, hub, folder, tiny_v2, capsys, monkeypatch):
+        from huggingface_hub.utils import enable_progress_bars
+
         from lib.make_dpt import make_dpt_from_state_dict
 
+        enable_progress_bars()  # a benchmark in the same process turns transformers' off, and with them all
         monkeypatch.setenv("TQDM_POSITION", "-1")  # shows huggingface_hub's progress bar where stderr is no terminal
         hub.repositories[SMALL.repository][SMALL.path] = tiny_v2.read_bytes()
         path = find_weights("depth-anything-v2-small", folder=folder)
