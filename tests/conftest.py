@@ -181,3 +181,12 @@ def serve(tmp_path):
 
     with viewer_servers(tmp_path) as start:
         yield start
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Training goes first.
+
+    Behind a thousand other tests, with the engines', codecs' and browsers' libraries in the same process, its backward
+    pass has crashed in native code. No program of ours has them all in one process.
+    """
+    items.sort(key=lambda item: not item.path.name.startswith("test_train"))
