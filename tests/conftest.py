@@ -1,6 +1,7 @@
 """What several test files use: synthetic weight files in the releases' layouts, goldens, small models, a picture."""
 
 import copy
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,11 @@ import pytest
 import torch
 
 from tests.reference import synthetic_checkpoint
+
+# Tests of training run in a process of their own, which test_apart.py starts.
+APART = "PLAIN_DPT_TESTS_APART"
+collect_ignore_glob = [] if os.environ.get(APART) else ["test_train_depth.py", "test_training*.py"]
+
 
 torch.set_num_threads(1)  # the models are tiny: more threads spend their time waiting for each other
 
@@ -181,12 +187,3 @@ def serve(tmp_path):
 
     with viewer_servers(tmp_path) as start:
         yield start
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Training goes first.
-
-    Behind a thousand other tests, with the engines', codecs' and browsers' libraries in the same process, its backward
-    pass has crashed in native code. No program of ours has them all in one process.
-    """
-    items.sort(key=lambda item: not item.path.name.startswith("test_train"))
