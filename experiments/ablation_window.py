@@ -14,9 +14,8 @@ from experiments.ablation_results import ablation_sheet, movement, paint_differe
 from experiments.inspection import write_json, write_png
 from experiments.inspection_window import InspectionWindow
 from experiments.stage_ablation import SUFFIXES
-from lib.demo.colour import Look, as_8bit, paint_depth
+from lib.demo.colour import Look, as_8bit, paint_depth, step_colour_map
 from lib.demo.model import LoadedModel
-from lib.demo.options import COLOUR_MAPS
 from lib.demo.pictures import PictureFile
 from lib.predict import DepthMap
 
@@ -70,8 +69,7 @@ class AblationWindow(InspectionWindow):
         elif key == "v":
             self.shows_picture = not self.shows_picture
         elif key in "cx":
-            step = 1 if key == "c" else -1
-            self.colour_map = COLOUR_MAPS[(COLOUR_MAPS.index(self.colour_map) + step) % len(COLOUR_MAPS)]
+            self.colour_map = step_colour_map(self.colour_map, key)
 
     def view(self) -> tuple[list[np.ndarray], list[str]]:
         part, mode, own, changed = self.result

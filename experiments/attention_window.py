@@ -23,8 +23,8 @@ from experiments.attention_visualization import SUFFIXES, TITLES, has_class_toke
 from experiments.inspection import names_of_blocks, network_input, seen_picture
 from experiments.inspection_drawing import fit_inside, mark_patch
 from experiments.inspection_window import InspectionWindow
+from lib.demo.colour import step_colour_map
 from lib.demo.model import LoadedModel
-from lib.demo.options import COLOUR_MAPS
 from lib.demo.pictures import PictureFile
 
 BLOCK_BAR, HEAD_BAR = "Block", "Head (0: all)"
@@ -97,8 +97,7 @@ class AttentionWindow(InspectionWindow):
         elif key == "f":
             self.frozen = None if self.frozen else self.place
         elif key in "cx":
-            step = 1 if key == "c" else -1
-            self.colour_map = COLOUR_MAPS[(COLOUR_MAPS.index(self.colour_map) + step) % len(COLOUR_MAPS)]
+            self.colour_map = step_colour_map(self.colour_map, key)
 
     def view(self) -> tuple[list[np.ndarray], list[str]]:
         attention, place = self.result, self.asking()

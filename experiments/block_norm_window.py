@@ -26,9 +26,9 @@ from experiments.inspection import WINDOW_FOLDER, free_target, names_of_blocks, 
 from experiments.inspection_drawing import fit_inside, mark_patch
 from experiments.inspection_window import InspectionWindow
 from experiments.recorder import TokenRecord
+from lib.demo.colour import step_colour_map
 from lib.demo.drawing import resize
 from lib.demo.model import LoadedModel
-from lib.demo.options import COLOUR_MAPS
 from lib.demo.pictures import PictureFile, read_picture
 from lib.errors import PictureError
 
@@ -112,8 +112,7 @@ class BlockNormWindow(InspectionWindow):
         if key in "vb":
             self.shown = VIEWS[(VIEWS.index(self.shown) + (1 if key == "v" else -1)) % len(VIEWS)]
         elif key in "cx":
-            step = 1 if key == "c" else -1
-            self.colour_map = COLOUR_MAPS[(COLOUR_MAPS.index(self.colour_map) + step) % len(COLOUR_MAPS)]
+            self.colour_map = step_colour_map(self.colour_map, key)
 
     def view(self) -> tuple[list[np.ndarray], list[str]]:
         report, block = self.result, self.chosen_block()

@@ -14,9 +14,8 @@ from experiments.compare_models import SUFFIXES
 from experiments.compare_parts import compare_pairs, compare_sheet, paint_difference, predict_all
 from experiments.inspection import write_json, write_png
 from experiments.inspection_window import InspectionWindow
-from lib.demo.colour import Look, as_8bit, paint_depth
+from lib.demo.colour import Look, as_8bit, paint_depth, step_colour_map
 from lib.demo.model import LoadedModel
-from lib.demo.options import COLOUR_MAPS
 from lib.demo.pictures import PictureFile
 
 LEFT_BAR, RIGHT_BAR = "Left model", "Right model"
@@ -53,8 +52,7 @@ class CompareWindow(InspectionWindow):
         elif key == "v":
             self.shows_picture = not self.shows_picture
         elif key in "cx":
-            step = 1 if key == "c" else -1
-            self.colour_map = COLOUR_MAPS[(COLOUR_MAPS.index(self.colour_map) + step) % len(COLOUR_MAPS)]
+            self.colour_map = step_colour_map(self.colour_map, key)
 
     def view(self) -> tuple[list[np.ndarray], list[str]]:
         names = self.chosen()

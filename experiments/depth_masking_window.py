@@ -14,10 +14,9 @@ import numpy as np
 from experiments.depth_cutout import Values, cut_out, limits_of, make_mask, over_checkerboard, values_to_cut
 from experiments.depth_masking import SUFFIXES, cut_of
 from experiments.inspection_window import InspectionWindow
-from lib.demo.colour import Look, as_8bit, paint_depth
+from lib.demo.colour import Look, as_8bit, paint_depth, step_colour_map
 from lib.demo.drawing import resize
 from lib.demo.model import LoadedModel
-from lib.demo.options import COLOUR_MAPS
 from lib.demo.pictures import PictureFile
 from lib.predict import DepthMap
 
@@ -94,8 +93,7 @@ class MaskingWindow(InspectionWindow):
         elif key == "v":
             self.shown = VIEWS[(VIEWS.index(self.shown) + 1) % len(VIEWS)]
         elif key in "cx":
-            step = 1 if key == "c" else -1
-            self.colour_map = COLOUR_MAPS[(COLOUR_MAPS.index(self.colour_map) + step) % len(COLOUR_MAPS)]
+            self.colour_map = step_colour_map(self.colour_map, key)
 
     def view(self) -> tuple[list[np.ndarray], list[str]]:
         values = self.values()

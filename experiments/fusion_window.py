@@ -14,9 +14,8 @@ from experiments.fusion_parts import Encoded, decode, encode, restore, stage_nam
 from experiments.fusion_scaling import SUFFIXES, save_setting
 from experiments.inspection import network_input, write_json
 from experiments.inspection_window import InspectionWindow
-from lib.demo.colour import Look, as_8bit, paint_depth
+from lib.demo.colour import Look, as_8bit, paint_depth, step_colour_map
 from lib.demo.model import LoadedModel
-from lib.demo.options import COLOUR_MAPS
 from lib.demo.pictures import PictureFile
 
 LARGEST = 2.0  # scales go from minus this to this
@@ -63,8 +62,7 @@ class FusionWindow(InspectionWindow):
         elif key == "r":
             self.keeps_colours = not self.keeps_colours
         elif key in "cx":
-            step = 1 if key == "c" else -1
-            self.colour_map = COLOUR_MAPS[(COLOUR_MAPS.index(self.colour_map) + step) % len(COLOUR_MAPS)]
+            self.colour_map = step_colour_map(self.colour_map, key)
 
     def view(self) -> tuple[list[np.ndarray], list[str]]:
         scales, depth = self.result

@@ -24,9 +24,8 @@ from experiments.resolution_parts import (
 )
 from experiments.resolution_results import measure
 from experiments.resolution_study import SUFFIXES
-from lib.demo.colour import as_8bit
+from lib.demo.colour import as_8bit, step_colour_map
 from lib.demo.model import LoadedModel
-from lib.demo.options import COLOUR_MAPS
 from lib.demo.pictures import PictureFile
 
 SETTING_BAR = "Setting"
@@ -72,8 +71,7 @@ class ResolutionWindow(InspectionWindow):
         elif key == "v":
             self.shows_picture = not self.shows_picture
         elif key in "cx":
-            step = 1 if key == "c" else -1
-            self.colour_map = COLOUR_MAPS[(COLOUR_MAPS.index(self.colour_map) + step) % len(COLOUR_MAPS)]
+            self.colour_map = step_colour_map(self.colour_map, key)
 
     def view(self) -> tuple[list[np.ndarray], list[str]]:
         other = self.result[1]

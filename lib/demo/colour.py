@@ -34,11 +34,15 @@ class Look:
     plane_percent: int = 0
 
 
+def step_colour_map(name: str, key: str) -> str:
+    """The colour map after a key: c for the next, x for the previous one, round the list."""
+    return COLOUR_MAPS[(COLOUR_MAPS.index(name) + (1 if key == "c" else -1)) % len(COLOUR_MAPS)]
+
+
 def change_look(look: Look, key: str) -> Look:
     """The look after a key: c and x for the next and previous colour map, r reverses, e equalises; others do nothing."""
     if key and key in "cx":
-        place = COLOUR_MAPS.index(look.colour_map) + (1 if key == "c" else -1)
-        return replace(look, colour_map=COLOUR_MAPS[place % len(COLOUR_MAPS)])
+        return replace(look, colour_map=step_colour_map(look.colour_map, key))
     if key == "r":
         return replace(look, reverse=not look.reverse)
     if key == "e":
