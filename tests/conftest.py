@@ -1,7 +1,6 @@
 """What several test files use: synthetic weight files in the releases' layouts, goldens, small models, a picture."""
 
 import copy
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,11 +13,6 @@ import pytest
 import torch
 
 from tests.reference import synthetic_checkpoint
-
-# Tests of training run in a process of their own, which test_apart.py starts.
-APART = "PLAIN_DPT_TESTS_APART"
-collect_ignore_glob = [] if os.environ.get(APART) else ["test_train_depth.py", "test_training*.py"]
-
 
 torch.set_num_threads(1)  # the models are tiny: more threads spend their time waiting for each other
 

@@ -1,6 +1,7 @@
 """run_image.py through ONNX Runtime and OpenVINO: the same results, exported once, and the cache is never stale."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from lib.demo.onnx_metadata import read_facts
 from lib.errors import UserError
 from lib.make_dpt import make_dpt_from_state_dict
 from lib.predict import predict_depth
-from tests.conftest import SAME, difference, make_picture, small_state_dict
+from tests.conftest import REPOSITORY, SAME, difference, make_picture, small_state_dict
 from tests.image_script import command_line, run, write_picture
 from tests.midas import images
 
@@ -219,3 +220,29 @@ def test_an_onnx_file_says_itself_what_it_is(exported):
     args = type("Options", (), {"domain": None, "metric_range": None, "device": None, "engine": None, "model_type": "x"})
     with pytest.raises(UserError, match="--model_type"):
         engines.load_engine(exported, args)
+
+
+DROPPED_IN_A_THREAD = """
+import signal, subprocess, sys, threading
+from pathlib import Path
+import torch
+from lib.demo.engines import EngineModel
+
+networks = [EngineModel(Path(sys.argv[1]), engine=sys.argv[2])]
+networks[0].inference(torch.zeros(1, 3, 56, 56))
+thread = threading.Thread(target=networks.clear)
+thread.start()
+thread.join()
+signal.signal(signal.SIGCHLD, lambda *_: None)  # as PyTorch's data loaders do
+for _ in range(20):
+    subprocess.run([sys.executable, "-S", "-c", ""], check=True)
+print("still here")
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_signals_are_survived_after_the_last_network_went_in_another_thread(engine, exported):
+    """OpenVINO, unloaded by another thread than the one that loaded it, left a signal stack in memory that was gone."""
+    command = [sys.executable, "-c", DROPPED_IN_A_THREAD, str(exported), engine]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "still here\n"), done.stderr

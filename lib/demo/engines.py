@@ -1,6 +1,7 @@
 """Networks run by ONNX Runtime or OpenVINO instead of PyTorch, from ONNX files of ours: given, or exported once and kept."""
 
 import argparse
+import functools
 import hashlib
 import os
 import sys
@@ -90,14 +91,26 @@ class OnnxRuntimeNetwork:
         return self.session.run(None, {self.input_name: image})[0]
 
 
+@functools.cache
+def openvino_core():
+    """OpenVINO itself, the same for all networks, and never freed.
+
+    It gives the thread that loads it another stack to handle signals on. When the last network went in another thread, OpenVINO
+    was unloaded and that memory returned, with the first thread still pointing there: the next signal (a child process that
+    ended, say) crashed Python.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVinoNetwork:
     """An ONNX file in OpenVINO, compiled for each size of the input; the last few are kept."""
 
     def __init__(self, path: Path, *, dtype: str, num_threads: int):
         import openvino
 
-        self.openvino = openvino
-        self.core = openvino.Core()
+        self.core = openvino_core()
         self.model = self.core.read_model(str(path))
         precision = {"float32": "f32", "bfloat16": "bf16"}[dtype]
         self.settings = {
