@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.encoders.layers import Attention, attend
+from lib.encoders import layers
+from lib.encoders.layers import Attention, attend, attend_in_pieces
 from lib.make_dpt import make_dpt_from_state_dict
 from tests.conftest import SAME, difference, read_golden
 
@@ -75,6 +76,41 @@ def test_both_attentions_pass_on_the_same_gradients(bias_shape):
         gradients.append([each.grad for each in inputs])
     for ours, other in zip(*gradients, strict=True):
         assert torch.allclose(ours, other, rtol=1e-9, atol=1e-9) and other.abs().max() > 0
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 5, 100])
+@pytest.mark.parametrize("scale", [None, 0.3], ids=["usual scale", "own scale"])
+@pytest.mark.parametrize("bias_shape", BIASES.values(), ids=BIASES.keys())
+def test_attention_in_pieces_is_the_formula(bias_shape, scale, at_once, monkeypatch):
+    monkeypatch.setattr(layers, "QUERIES_AT_ONCE", at_once)
+    query, key, value = (3 * noise(*SHAPE, seed=seed) for seed in range(3))
+    bias = None if bias_shape is None else noise(*bias_shape, seed=3)
+    expected = attend_by_loops(query, key, value, bias, SHAPE[-1] ** -0.5 if scale is None else scale)
+    ours = attend_in_pieces(query, key, value, bias=bias, scale=scale)
+    assert torch.allclose(ours, expected, rtol=0, atol=1e-12)
+    inputs = (query.float(), key.float(), value.float())
+    rounded = attend_in_pieces(*inputs, bias=None if bias is None else bias.float(), scale=scale)
+    assert torch.allclose(rounded.double(), expected, rtol=0, atol=1e-4)
+
+
+def test_many_tokens_are_attended_to_in_pieces_in_inference_alone(monkeypatch):
+    calls = []
+    monkeypatch.setattr(layers, "attend_in_pieces", lambda *args, **options: calls.append(args) or attend_in_pieces(*args, **options))
+    many = [noise(1, 2, layers.FEWEST_FOR_PIECES + 3, 8, seed=seed).float() for seed in range(3)]
+    recorded = attend(*many)
+    with torch.no_grad():
+        few = attend(*(each[:, :, :100] for each in many))
+        assert few.shape == (1, 2, 100, 8) and calls == []
+        quick = attend(*many)
+        assert len(calls) == (1 if torch.backends.mkldnn.is_available() else 0)
+        plain = attend(*many, fused=False)
+        attend(many[0][:, :, :-1], *many[1:])  # other tokens than those that are asked
+        with torch.autocast("cpu"):
+            attend(*many)
+    assert len(calls) <= 1
+    assert torch.allclose(quick, plain, atol=1e-5) and torch.allclose(quick, recorded, atol=1e-5)
+    mapped = torch.no_grad()(torch.vmap(attend))(*(torch.stack([each, 2 * each]) for each in many))
+    assert torch.allclose(mapped[0], plain, atol=1e-5)
 
 
 def test_heads_do_not_see_each_other():

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..encoders.layers import Linear, is_plain_cpu_inference
+
 
 class IgnoreClassToken(nn.Module):
     """Read_ignore (equation 3): the class token is dropped."""
@@ -34,7 +36,7 @@ class ProjectClassToken(nn.Module):
 
     def __init__(self, features: int):
         super().__init__()
-        self.mix = nn.Linear(2 * features, features)
+        self.mix = Linear(2 * features, features)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """B x (1 + N) x C -> B x N x C."""
@@ -77,8 +79,19 @@ class ReassembleStage(nn.Module):
         if self.readout is not None:
             tokens = self.readout(stage)  # B 1+N C -> B N C
             stage = tokens.transpose(1, 2).unflatten(2, grid_hw)  # B N C -> B C h w
-        feature_map = self.resize(self.project(stage))  # B C h w -> B K scale*h scale*w
+        feature_map = self.resize(self.project(pixel_by_pixel(stage)))  # B C h w -> B K scale*h scale*w
         return self.to_fusion(feature_map)  # B K . . -> B M . .
+
+
+def pixel_by_pixel(feature_map: Tensor) -> Tensor:
+    """The same map, with the features of each pixel side by side in memory instead of one plane after the other.
+
+    Convolutions keep to the order that they are given, and on CPUs they are up to twice as quick this way.
+    """
+    if not is_plain_cpu_inference(feature_map):
+        return feature_map
+    pixels = feature_map.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)  # B C h w -> B h w C
+    return pixels.permute(0, 3, 1, 2)  # the shape as before, the memory as it is now
 
 
 class Reassemble(nn.Module):

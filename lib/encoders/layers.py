@@ -4,11 +4,16 @@ Shapes: B batch, H W picture, P patch side, N patch tokens (one per patch, row b
 included), C features of a token, A attention heads, D = C / A features of a head.
 """
 
+import itertools
+import math
 from collections.abc import Callable, Hashable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+QUERIES_AT_ONCE = 640  # in `attend_in_pieces`: enough to keep the processor busy, few enough to stay in its cache
+FEWEST_FOR_PIECES = 512  # tokens
 
 
 def check_picture(image_rgb: Tensor, multiple: int) -> None:
@@ -65,17 +70,19 @@ class Linear(nn.Linear):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """... x C -> ... x C'."""
-        if self.fused and self._convolution_is_quicker(tokens):
+        is_float32 = tokens.dtype == self.weight.dtype == torch.float32
+        if self.fused and is_float32 and is_plain_cpu_inference(tokens):
             return linear_as_convolution(tokens, self.weight, self.bias)
         return super().forward(tokens)
 
-    def _convolution_is_quicker(self, tokens: Tensor) -> bool:
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return False  # compilers choose for themselves
-        is_plain = tokens.device.type == "cpu" and tokens.dtype == self.weight.dtype == torch.float32
-        if not is_plain or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or not tokens.numel():
-            return False
-        return torch.backends.mkldnn.is_available()
+
+def is_plain_cpu_inference(tokens: Tensor) -> bool:
+    """Whether the ways that are quicker on CPUs may be taken: nothing to train, and no compiler that chooses for itself."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    if tokens.device.type != "cpu" or not tokens.numel() or not torch.backends.mkldnn.is_available():
+        return False
+    return not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
 
 
 def attend(
@@ -94,6 +101,8 @@ def attend(
     fused=True lets PyTorch do it in one kernel that never stores the T x T table; fused=False spells the formula out,
     for study. Both give the same numbers up to rounding.
     """
+    if fused and pieces_are_quicker(query, key):
+        return attend_in_pieces(query, key, value, bias=bias, scale=scale)
     if fused:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
@@ -101,6 +110,33 @@ def attend(
     if bias is not None:
         scores = scores + bias
     return scores.softmax(dim=-1) @ value  # B A T T -> B A T D
+
+
+def attend_in_pieces(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None, scale: float | None) -> Tensor:
+    """`attend`, one head and QUERIES_AT_ONCE queries at a time: memory grows with T, not with T x T, and both products go to
+    the library that is quickest on CPUs (see `linear_as_convolution`), which PyTorch's fused kernel does without.
+    """
+    product = linear_as_convolution if query.dtype == torch.float32 else F.linear  # (R D, S D) -> R S
+    batch, heads, tokens, features = query.shape
+    scale = features**-0.5 if scale is None else scale
+    at_once = math.ceil(tokens / math.ceil(tokens / QUERIES_AT_ONCE))  # pieces of equal size
+    bias = None if bias is None else bias.expand(batch, heads, tokens, tokens)
+    mixed = torch.empty_like(query)
+    for b, a in itertools.product(range(batch), range(heads)):
+        keys, values = scale * key[b, a], value[b, a].t().contiguous()  # T D and D T
+        for start in range(0, tokens, at_once):
+            piece = slice(start, start + at_once)
+            scores = product(query[b, a, piece], keys, None)  # R D, T D -> R T
+            if bias is not None:
+                scores = scores + bias[b, a, piece]
+            mixed[b, a, piece] = product(scores.softmax(dim=-1), values, None)  # R T, D T -> R D
+    return mixed
+
+
+def pieces_are_quicker(query: Tensor, key: Tensor) -> bool:
+    """Whether `attend_in_pieces` beats PyTorch's fused kernel: on CPUs, for self-attention among many tokens."""
+    is_large = query.shape == key.shape and query.shape[-2] >= FEWEST_FOR_PIECES
+    return is_large and query.dtype in (torch.float32, torch.bfloat16) and is_plain_cpu_inference(query)
 
 
 def check_heads(features: int, heads: int) -> None:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import attend, check_picture, check_taps
+from .layers import Linear, attend, check_picture, check_taps
 
 KEY_FEATURES = 32
 PATCH_SIZE = 16  # pixels for each token: the stem halves the picture four times
@@ -37,7 +37,7 @@ class LinearNorm(nn.Module):
 
     def __init__(self, features_in: int, features_out: int):
         super().__init__()
-        self.linear = nn.Linear(features_in, features_out, bias=False)
+        self.linear = Linear(features_in, features_out, bias=False)
         self.norm = nn.BatchNorm1d(features_out)
 
     def forward(self, tokens: Tensor) -> Tensor:
