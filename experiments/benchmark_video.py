@@ -176,21 +176,20 @@ def print_times(model, path: Path, args: argparse.Namespace, folder: Path) -> No
     print(
         f"\nWhole run (decode, network, colours, encode: --normalize clip, mp4) beside its network, medians of {args.turns}\n"
     )
-    print("| batch | frames | whole run, s | network alone, s | whole / alone | network within the run, s | whole / within |")
-    print("|---|---|---|---|---|---|---|")
+    print("| batch | frames | whole run, s | network alone, s | whole / alone |\n|---|---|---|---|---|")
     for batch_size in args.batch_size:
         run_once(model, path, 2 * batch_size, batch_size, folder)  # not counted: the first of everything is slow
         runs = []
         for _ in range(args.turns):
-            whole, within, frames, inferences = run_once(model, path, args.frames, batch_size, folder)
-            runs.append((whole, network_alone(model, path, args.frames, batch_size, inferences), within))
-        whole, alone, within = (statistics.median(column) for column in zip(*runs, strict=True))
-        by_alone, by_within = (statistics.median(run[0] / run[place] for run in runs) for place in (1, 2))
-        print(f"| {batch_size} | {frames} | {whole:.2f} | {alone:.2f} | {by_alone:.2f} | {within:.2f} | {by_within:.2f} |")
+            whole, frames, inferences = run_once(model, path, args.frames, batch_size, folder)
+            runs.append((whole, network_alone(model, path, args.frames, batch_size, inferences)))
+        whole, alone = (statistics.median(column) for column in zip(*runs, strict=True))
+        by_alone = statistics.median(whole / alone for whole, alone in runs)
+        print(f"| {batch_size} | {frames} | {whole:.2f} | {alone:.2f} | {by_alone:.2f} |")
 
 
-def run_once(model, path: Path, frames: int, batch_size: int, folder: Path) -> tuple[float, float, int, int]:
-    """Seconds of a whole run and of the network within it, how many frames it had, and how many went through the network."""
+def run_once(model, path: Path, frames: int, batch_size: int, folder: Path) -> tuple[float, int, int]:
+    """Seconds of a whole run, how many frames it had, and how many went through the network."""
     from lib.demo.colour import Look
     from lib.demo.frames import open_frames
     from lib.demo.video_normalise import sample_places
@@ -206,7 +205,7 @@ def run_once(model, path: Path, frames: int, batch_size: int, folder: Path) -> t
         with VideoOutput(paths, source, model, side=False, facts={}) as output, depth.run(source) as results:
             for result in results:
                 output.write(result)
-    return time.perf_counter() - start, depth.times.inference, depth.times.frames, depth.times.frames + samples
+    return time.perf_counter() - start, depth.frames_done, depth.frames_done + samples
 
 
 def network_alone(model, path: Path, frames: int, batch_size: int, inferences: int) -> float:

@@ -60,7 +60,7 @@ def test_ends_of_a_clip_include_all_frames_and_leave_it_at_its_beginning(nearest
     seen = []
     ends = clip_ends(
         source,
-        lambda image: (float(image.min()) - 1, float(image.max()) + 1)[:: 1 if nearest_is_largest else -1],
+        lambda images: ((image.min() - 1.0, image.max() + 1.0)[:: 1 if nearest_is_largest else -1] for image in images),
         nearest_is_largest=nearest_is_largest,
         report=lambda done, total: seen.append((done, total)),
     )
@@ -73,7 +73,7 @@ def test_there_is_no_clip_of_a_camera():
     source = MadeUpFrames(10)
     source.is_live = True
     with pytest.raises(UserError, match="camera"):
-        clip_ends(source, lambda image: (0, 1), nearest_is_largest=True, report=lambda *_: None)
+        clip_ends(source, lambda images: [(0, 1)], nearest_is_largest=True, report=lambda *_: None)
 
 
 def test_moving_ends_follow_slowly():

@@ -7,12 +7,13 @@ import weakref
 
 import numpy as np
 import pytest
+import torch
 
 from lib.demo.colour import Look, paint_depth
 from lib.demo.frames import Frame
 from lib.demo.video_output import VideoOutput, plan_paths
 from lib.demo.video_pipeline import VideoDepth
-from lib.demo.video_threads import RunAhead
+from lib.demo.video_threads import RunAhead, map_in_order
 from lib.errors import UserError
 
 from .video_files import METRES, MadeUpFrames, StubModel
@@ -71,6 +72,60 @@ def test_polling_never_waits():
         while not ahead.finished:
             found.append(ahead.poll())
         assert [item for item in found if item] == ["item"]
+
+
+def test_work_at_the_same_time_keeps_the_order():
+    running, most, started = [0], [0], []
+    lock = threading.Lock()
+
+    def work(number: int) -> int:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.03 if number % 3 == 0 else 0.001)
+        with lock:
+            running[0] -= 1
+        return -number
+
+    found = list(map_in_order(work, range(40), workers=3, prepare=lambda: started.append(threading.current_thread().name)))
+    assert found == [-number for number in range(40)]
+    assert 1 < most[0] <= 3 == len(set(started))
+    assert list(map_in_order(work, [], workers=3)) == []
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_error_of_work_comes_where_its_result_would_have(workers):
+    def work(number: int) -> int:
+        if number == 5:
+            raise UserError("not this one")
+        return number
+
+    results_, found = map_in_order(work, iter(range(100)), workers=workers), []
+    with pytest.raises(UserError, match="not this one"):
+        for number in results_:
+            found.append(number)
+    assert found == list(range(5))
+
+
+def test_the_source_of_work_is_not_run_through():
+    """Whoever stops early has not paid for what would have come."""
+    taken = []
+    results_ = map_in_order(lambda number: number, (taken.append(n) or n for n in range(1000)), workers=2)
+    assert next(results_) == 0 and next(results_) == 1
+    results_.close()
+    assert len(taken) <= 6
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_frames_at_the_same_time_give_the_same_video(mode, batch_size):
+    threads = torch.get_num_threads()
+    alone = results(MadeUpFrames(30), StubModel(), mode=mode, batch_size=batch_size)
+    together = results(MadeUpFrames(30), StubModel(seconds=0.002, frames_at_once=4), mode=mode, batch_size=batch_size)
+    assert [result.frame.index for result in together] == list(range(30))
+    for ours, other in zip(together, alone, strict=True):
+        assert ours.ends == other.ends and np.array_equal(ours.depth_map.depth, other.depth_map.depth)
+    assert torch.get_num_threads() == threads
 
 
 def test_errors_come_where_their_item_would_have():
@@ -210,7 +265,7 @@ def test_memory_does_not_grow_over_5000_frames(tmp_path):
             if result.frame.index in (1000, 4999):
                 sizes[result.frame.index] = resident_bytes()
         output.complete = True
-    assert output.frames == 5000 == depth.times.frames
+    assert output.frames == 5000 == depth.frames_done
     assert most_alive[0] < 80  # queues of batches, and what "ema" looks ahead
     assert sizes[4999] - sizes[1000] < 20e6  # 4000 frames of pictures alone would be 37 MB, and as much again of depth
     with np.load(paths["npz"]) as stored:

@@ -105,7 +105,10 @@ class MadeUpFrames(FrameSource):
 class StubModel:
     """As LoadedModel, but "depth" is the brightness of a few places of the picture. seconds: what a batch takes."""
 
-    def __init__(self, output: OutputKind = RELATIVE, *, seconds: float = 0.0, failing_at: int | None = None):
+    def __init__(
+        self, output: OutputKind = RELATIVE, *, seconds: float = 0.0, failing_at: int | None = None, frames_at_once: int = 1
+    ):
+        self.frames_at_once = frames_at_once
         self.dpt_model = SimpleNamespace(output=output)
         self.seconds, self.failing_at, self.batches = seconds, failing_at, []
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ..dpt_model import DPTModel
 from ..errors import UserError
@@ -17,6 +18,8 @@ from ..tiled import check_tiles, count_tiles, predict_depth_tiled
 from ..zoedepth import ZoeDepth
 from .device import choose_placement
 from .weights import find_weights
+
+MOST_AT_ONCE = 4  # frames of a video: each needs memory for its features
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,13 @@ class LoadedModel:
             "max_side_length": max_side_length or self.max_side_length,
             "use_square_sizing": self.use_square_sizing,
         }
+
+    @property
+    def frames_at_once(self) -> int:
+        """How many frames of a video the network should work on at the same time: on CPUs, each in a thread of its own."""
+        if not isinstance(self.dpt_model, nn.Module) or next(self.dpt_model.parameters()).device.type != "cpu":
+            return 1
+        return min(torch.get_num_threads(), MOST_AT_ONCE)
 
     def network_size(self, height: int, width: int, max_side_length: int | None = None) -> tuple[int, int]:
         """(H, W) of the network's input for a picture of height x width. max_side_length: instead of the options'."""

@@ -1,8 +1,10 @@
 """Depth of whatever frame is on the screen: one at a time, with the ends of its colours in every mode at once."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from ..errors import UserError
 from ..predict import DepthMap
@@ -75,11 +77,14 @@ class LiveDepth:
             if self.closing:
                 raise UserError("the window was closed")
 
+        def measure(images_bgr: Iterable[np.ndarray]) -> Iterator[Ends]:
+            return (self._measure(self.model.infer(self.model.prepare([image]))[0]) for image in images_bgr)
+
         with reopen() as source:
             source.crop = crop
             self.clip = clip_ends(
                 source,
-                lambda image_bgr: self._measure(self.model.infer(self.model.prepare([image_bgr]))[0]),
+                measure,
                 nearest_is_largest=self.output.nearest_is_largest,
                 report=stop_early,
             )

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from .frames import FrameSource
+from .frames import Frame, FrameSource
 
 Ends = tuple[float, float]
 Item = TypeVar("Item")
@@ -64,25 +64,35 @@ def union(ends: Iterable[Ends], *, nearest_is_largest: bool) -> Ends:
 
 
 def clip_ends(
-    frames: FrameSource, measure: Callable[[np.ndarray], Ends], *, nearest_is_largest: bool, report: Callable[[int, int], None]
+    frames: FrameSource,
+    measure: Callable[[Iterator[np.ndarray]], Iterable[Ends]],
+    *,
+    nearest_is_largest: bool,
+    report: Callable[[int, int], None],
 ) -> Ends:
     """The ends of a clip, from frames all over it, the first pass of "clip". Leaves the source at its beginning.
 
-    measure: picture -> ends. report: gets the number of frames seen and how many there will be. Raises UserError for live
-    sources, whose frames come only once.
+    measure: pictures -> the ends of each. report: gets the number of frames seen and how many there will be. Raises UserError
+    for live sources, whose frames come only once.
     """
     if frames.is_live:
         raise UserError("--normalize clip: there is no clip yet while a camera is running; try ema")
-    found = []
-    places = sample_places(frames.frame_count or CLIP_SAMPLES[0])
-    for number, place in enumerate(places):
+    places, found = sample_places(frames.frame_count or CLIP_SAMPLES[0]), []
+    for ends in measure(frame.image_bgr for frame in frames_at(frames, places)):
+        found.append(ends)
+        report(len(found), len(places))
+    report(len(places), len(places))
+    frames.seek(0)
+    return union(found, nearest_is_largest=nearest_is_largest) if found else (0.0, 0.0)
+
+
+def frames_at(frames: FrameSource, places: Iterable[int]) -> Iterator[Frame]:
+    """The frames at these places, without those that cannot be read."""
+    for place in places:
         frames.seek(place)
         frame = frames.read()
         if frame is not None:
-            found.append(measure(frame.image_bgr))
-        report(number + 1, len(places))
-    frames.seek(0)
-    return union(found, nearest_is_largest=nearest_is_largest) if found else (0.0, 0.0)
+            yield frame
 
 
 def sample_places(frame_count: int) -> list[int]:

@@ -6,13 +6,13 @@ Each bar but the last is a thread with a short queue behind it. Memory does not 
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..predict import DepthMap
@@ -28,7 +28,7 @@ from .video_normalise import (
     range_ends,
     smooth_ends,
 )
-from .video_threads import RunAhead
+from .video_threads import RunAhead, map_in_order
 
 CAPACITY = 2  # of the queues between the steps, in batches or frames
 NO_PICTURE = np.empty((0, 0, 3), np.uint8)
@@ -42,14 +42,6 @@ class DepthFrame:
     depth_map: DepthMap
     ends: Ends
     colour_bgr: np.ndarray | None = None
-
-
-@dataclass
-class Times:
-    """What a run took. inference: seconds in the network alone, the transfer of its result included."""
-
-    frames: int = 0
-    inference: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +66,7 @@ class VideoDepth:
     paint: bool = True
     keep_pictures: bool = True
     report_clip: Callable[[int, int], None] = lambda done, total: None
-    times: Times = field(default_factory=Times)
+    frames_done: int = 0
 
     @property
     def nearest_is_largest(self) -> bool:
@@ -83,9 +75,12 @@ class VideoDepth:
     @contextmanager
     def run(self, source: FrameSource) -> Iterator[Iterator[DepthFrame]]:
         """The depth of all frames, in order, for a `with` block; its end, by whatever error, ends all threads."""
-        fixed = self.fixed_ends(source)
+        self.workers, threads = self.model.frames_at_once, torch.get_num_threads()
+        self.threads_each = max(threads // self.workers, 1)
         stop = threading.Event()
         with ExitStack() as stack:
+            stack.callback(torch.set_num_threads, threads)  # which the workers change for all threads to come
+            fixed = self.fixed_ends(source)
 
             def ahead(items: Iterator, name: str) -> RunAhead:
                 return stack.enter_context(RunAhead(items, capacity=CAPACITY, stop=stop, name=name))
@@ -105,17 +100,19 @@ class VideoDepth:
             return clip_ends(source, self.measure, nearest_is_largest=output.nearest_is_largest, report=self.report_clip)
         return None
 
-    def measure(self, image_bgr: np.ndarray) -> Ends:
-        """The ends of one picture, for the first pass over a clip."""
-        prediction = self.timed_inference(self.model.prepare([image_bgr]))[0]
-        return frame_ends(prediction.numpy(), nearest_is_largest=self.nearest_is_largest)
+    def measure(self, images_bgr: Iterator[np.ndarray]) -> Iterator[Ends]:
+        """The ends of pictures, for the first pass over a clip."""
+        with RunAhead((self.model.prepare([image]) for image in images_bgr), capacity=CAPACITY, name="look ahead") as tensors:
+            for prediction in self.infer_in_order(self.model.infer, tensors):
+                yield frame_ends(prediction[0].numpy(), nearest_is_largest=self.nearest_is_largest)
 
-    def timed_inference(self, batch: Tensor) -> Tensor:
-        """B 3 H W -> B H W, on the CPU."""
-        start = time.perf_counter()
-        predictions = self.model.infer(batch)
-        self.times.inference += time.perf_counter() - start
-        return predictions
+    def infer_in_order(self, infer: Callable, tensors: Iterator) -> Iterator:
+        """infer(...) of each, in order. Several frames at the same time, where the model says that this is quicker.
+
+        On a CPU, a network whose work is shared out anew in every layer waits for the slowest thread in every layer, and the
+        threads that decode and encode slow one of them down at any moment. Frames that each have a thread of their own don't wait.
+        """
+        return map_in_order(infer, tensors, workers=self.workers, prepare=partial(torch.set_num_threads, self.threads_each))
 
     def prepare(self, batch: Sequence[Frame]) -> Tensor:
         return self.model.prepare([frame.image_bgr for frame in batch])
@@ -123,9 +120,9 @@ class VideoDepth:
     def infer(self, tensors: Iterator[tuple[Sequence[Frame], Tensor]]) -> Iterator[Predicted]:
         """Frames with what the network says. Pictures that nobody needs any more are let go."""
         cuts = Cuts()
-        for batch, tensor in tensors:
-            for frame, prediction in zip(batch, self.timed_inference(tensor), strict=True):
-                self.times.frames += 1
+        for batch, predictions in self.infer_in_order(lambda item: (item[0], self.model.infer(item[1])), tensors):
+            for frame, prediction in zip(batch, predictions, strict=True):
+                self.frames_done += 1
                 ends = frame_ends(prediction.numpy(), nearest_is_largest=self.nearest_is_largest)
                 is_cut = self.mode == "ema" and cuts.is_cut(frame.image_bgr)
                 kept = frame if self.keep_pictures else replace(frame, image_bgr=NO_PICTURE)

@@ -2,12 +2,15 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import GeneratorType
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 TICK_SECONDS = 0.1  # how often those who wait look whether they should stop
 JOIN_SECONDS = 10.0
 END = object()
@@ -93,3 +96,24 @@ class RunAhead(Generic[Item], Iterator[Item]):
 
     def __exit__(self, *_) -> None:
         self.close()
+
+
+def map_in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int, prepare: Callable[[], None] | None = None
+) -> Iterator[Result]:
+    """work(item) for each item, in the order of the items, so many at the same time. prepare: called in each thread first.
+
+    An error of `work` or of the items is raised where its result would have come, and ends the threads.
+    """
+    with ThreadPoolExecutor(workers, thread_name_prefix="worker", initializer=prepare) as pool:
+        waiting = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > workers:  # all are busy, and one item waits for the first of them
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
