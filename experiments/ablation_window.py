@@ -84,7 +84,7 @@ class AblationWindow(InspectionWindow):
     def save(self, target: Path) -> None:
         part, mode, own, changed = self.result
         row = {"block": part.block, "head": part.head, "mode": mode, **movement(changed.depth, own.depth)}
-        facts = {"picture": self.files[self.index].relative.as_posix(), **self.model.facts(self.image_bgr)}
+        facts = {"picture": self.pictures.file.relative.as_posix(), **self.model.facts(self.image_bgr)}
         write_json(target.with_name(target.name + SUFFIXES[0]), "stage_ablation", facts | {"blocks": [row]})
         sheet = ablation_sheet(self.image_bgr, own, [(f"{mode} {part.name}", changed)], self.colour_map, heading="")
         write_png(target.with_name(target.name + SUFFIXES[1]), sheet)

@@ -127,6 +127,6 @@ class AttentionWindow(InspectionWindow):
     def save(self, target: Path) -> None:
         block = self.result.block
         attention = self.compute(self.image_bgr, (block, True))  # the files have the rollout
-        facts = {"picture": self.files[self.index].relative.as_posix(), **self.model.facts(self.image_bgr)}
+        facts = {"picture": self.pictures.file.relative.as_posix(), **self.model.facts(self.image_bgr)}
         picture = seen_picture(self.model, self.image_bgr)
         self.save_files(attention, picture, self.asking(), target, facts=facts, colour_map=self.colour_map)

@@ -82,7 +82,7 @@ class BlockNormWindow(InspectionWindow):
         if question is None:
             return Report(records, None, None, 0)
         token_sets = [records[question].patches()[0].flatten(0, 1).numpy()]
-        for file in self.files[: self.args.joint_pictures]:
+        for file in self.pictures.files[: self.args.joint_pictures]:
             tokens = self.tokens_of(file, question)
             if tokens is not None:
                 token_sets.append(tokens)
@@ -164,7 +164,7 @@ class BlockNormWindow(InspectionWindow):
 
     def save(self, target: Path) -> None:
         records, block = self.result.records, self.chosen_block()
-        facts = {"picture": self.files[self.index].relative.as_posix(), **self.model.facts(self.image_bgr)}
+        facts = {"picture": self.pictures.file.relative.as_posix(), **self.model.facts(self.image_bgr)}
         picture = seen_picture(self.model, self.image_bgr)
         self.save_files(records, self.names, block, picture, target, args=self.args, facts=facts)
         seen = {target: (picture, records[block].patches()[0].numpy())}

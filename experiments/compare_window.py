@@ -66,7 +66,7 @@ class CompareWindow(InspectionWindow):
         return pictures, [f"{names[0]}  |  {names[1]}:  {text}"]
 
     def save(self, target: Path) -> None:
-        facts = {"picture": self.files[self.index].relative.as_posix(), "pairs": compare_pairs(self.result)}
+        facts = {"picture": self.pictures.file.relative.as_posix(), "pairs": compare_pairs(self.result)}
         write_json(target.with_name(target.name + SUFFIXES[0]), "compare_models", facts)
-        sheet = compare_sheet(self.image_bgr, self.result, self.colour_map, heading=self.files[self.index].path.name)
+        sheet = compare_sheet(self.image_bgr, self.result, self.colour_map, heading=self.pictures.file.path.name)
         write_png(target.with_name(target.name + SUFFIXES[1]), sheet)

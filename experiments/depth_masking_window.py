@@ -126,5 +126,5 @@ class MaskingWindow(InspectionWindow):
         return painted, float(mask.mean())
 
     def save(self, target: Path) -> None:
-        facts = {"picture": self.files[self.index].relative.as_posix(), **self.model.facts(self.image_bgr)}
+        facts = {"picture": self.pictures.file.relative.as_posix(), **self.model.facts(self.image_bgr)}
         self.save_files(self.result, self.image_bgr, self.cut, target, facts=facts)

@@ -79,7 +79,7 @@ class FusionWindow(InspectionWindow):
 
     def save(self, target: Path) -> None:
         scales, _ = self.result
-        facts = {"picture": self.files[self.index].relative.as_posix(), **self.model.facts(self.image_bgr)}
+        facts = {"picture": self.pictures.file.relative.as_posix(), **self.model.facts(self.image_bgr)}
         suffixed = {suffix: target.with_name(target.name + suffix) for suffix in SUFFIXES}
         write_json(suffixed["_fusion.json"], "fusion_scaling", facts | {"scales": list(scales)})
         save_setting(self.model, self.kept[1], list(scales), self.colour_map, suffixed)

@@ -4,7 +4,6 @@
 shown and what its keys do.
 """
 
-import sys
 from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,9 +16,9 @@ from lib.demo import drawing
 from lib.demo.colour import as_8bit
 from lib.demo.display import ESCAPE, is_open, provide_fonts, read_key
 from lib.demo.model import LoadedModel
-from lib.demo.pictures import PictureFile, read_picture
+from lib.demo.pictures import PictureFile, PictureRing
 from lib.demo.script import out_of_memory_message
-from lib.errors import PictureError, UserError
+from lib.errors import UserError
 
 WAIT_MS = 20
 STATUS_HEIGHT = 68
@@ -43,10 +42,9 @@ class InspectionWindow:
     suffixes: Sequence[str] = ()
 
     def __init__(self, files: Sequence[PictureFile], model: LoadedModel, *, display_size: int):
-        self.files, self.model = list(files), model
+        self.pictures, self.model = PictureRing(files), model
         self.available_wh = (max(display_size, drawing.SMALLEST_WIDTH), max(round(0.6 * display_size), SMALLEST_HEIGHT))
         self.worker = ThreadPoolExecutor(max_workers=1)
-        self.index, self.unreadable = 0, 0
         self.image_bgr = self.result = self.job = self.asked = None
         self.message, self.help = "", False
         self.place = (0.5, 0.5)  # in the picture, x and y from 0 to 1: where the pointer was last
@@ -74,7 +72,7 @@ class InspectionWindow:
         finally:
             cv2.destroyAllWindows()
             self.worker.shutdown(cancel_futures=True)
-        return 1 if self.unreadable else 0
+        return 1 if self.pictures.unreadable else 0
 
     def bars(self) -> Sequence[tuple[str, int, int]]:
         """Trackbars: label, first value, last value (at least 1)."""
@@ -113,18 +111,7 @@ class InspectionWindow:
 
     def open_picture(self, step: int) -> None:
         """Goes on by so many pictures, round the list. Those that cannot be read are reported and left out."""
-        while True:
-            self.index = (self.index + step) % len(self.files)
-            try:
-                self.image_bgr = read_picture(self.files[self.index].path)
-                break
-            except PictureError as error:
-                if len(self.files) == 1:
-                    raise
-                print(f"Skipped: {error}", file=sys.stderr)
-                self.unreadable += 1
-                del self.files[self.index]
-                step = min(step, 0)  # forwards, the next one has taken its place
+        self.image_bgr = self.pictures.read(step)
         self.result, self.asked = None, None
 
     def work(self) -> None:
@@ -136,7 +123,7 @@ class InspectionWindow:
                 self.result, self.message = job.result(), ""
             except Exception as error:
                 self.message = str(error) if isinstance(error, UserError) else out_of_memory_message(error)
-        question = (self.index, self.question())
+        question = (self.pictures.index, self.question())
         if self.job is None and self.asked != question:
             self.asked = question
             self.message = "computing ..."
@@ -151,7 +138,7 @@ class InspectionWindow:
 
     def press_any(self, key: str) -> None:
         """Does what a key asks for."""
-        if key in "np" and len(self.files) > 1:
+        if key in "np" and len(self.pictures) > 1:
             self.open_picture(1 if key == "n" else -1)
         elif key == "s":
             self.save_safely()
@@ -167,7 +154,7 @@ class InspectionWindow:
         if self.result is None:
             self.message = "nothing to save yet"
             return
-        relative = self.files[self.index].relative
+        relative = self.pictures.file.relative
         target = free_target(WINDOW_FOLDER / relative.with_name(relative.stem), self.suffixes)
         try:
             make_folder(target.parent)
@@ -179,14 +166,14 @@ class InspectionWindow:
 
     def draw(self) -> None:
         """Brings the screen up to date where something changed."""
-        state = (self.index, self.look(), self.message, self.help, self.result is None)
+        state = (self.pictures.index, self.look(), self.message, self.help, self.result is None)
         if self.painted == state:
             return
         self.painted = state
         pictures, lines = ([as_8bit(self.image_bgr)], [""]) if self.result is None else self.view()
         canvas = self.arrange(pictures)
-        file = self.files[self.index]
-        texts = [f"{self.index + 1} of {len(self.files)},  {file.path.name}", *lines][:2] + [self.message or "h: help"]
+        place = f"{self.pictures.index + 1} of {len(self.pictures)},  {self.pictures.file.path.name}"
+        texts = [place, *lines][:2] + [self.message or "h: help"]
         for number, line in enumerate(texts):
             drawing.draw_text(canvas, line, (drawing.MARGIN, canvas.shape[0] - STATUS_HEIGHT + 14 + 21 * number))
         if self.help:

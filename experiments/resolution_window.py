@@ -85,7 +85,7 @@ class ResolutionWindow(InspectionWindow):
 
     def save(self, target: Path) -> None:
         rows = measure(self.result)
-        facts = {"picture": self.files[self.index].relative.as_posix(), **self.model.facts(self.image_bgr), "settings": rows}
+        facts = {"picture": self.pictures.file.relative.as_posix(), **self.model.facts(self.image_bgr), "settings": rows}
         paths = [target.with_name(target.name + suffix) for suffix in SUFFIXES]
         write_json(paths[0], "resolution_study", facts)
         write_png(paths[1], maps_sheet(self.image_bgr, self.result, rows, self.colour_map, heading=""))

@@ -26,7 +26,8 @@ from lib.errors import CheckpointError
 from lib.image_processor import PictureRule
 from lib.make_dpt import make_dpt_from_state_dict, save_dpt
 from lib.predict import predict_depth
-from lib.releases import MODEL_TYPES, RELEASES, ModelType, Release
+from lib.model_types import MODEL_TYPES, ModelType
+from lib.releases import RELEASES, Release
 from tests.conftest import SAME, difference, make_picture
 from tests.midas import calibrate, images, seed_weights
 
@@ -139,7 +140,7 @@ LAYOUT = Layout(
     ),
 )
 
-# Place 4: rows of MODEL_TYPES and RELEASES, lib/releases.py
+# Place 4: rows of MODEL_TYPES, lib/model_types.py, and RELEASES, lib/releases.py
 
 TYPE = ModelType(
     name="pyramid-depth",

@@ -8,7 +8,7 @@ import torch
 
 from lib.errors import PictureError
 from lib.image_processor import IMAGENET_MEAN, IMAGENET_STD, DPTImageProcessor, PictureRule, fit_size
-from lib.releases import MODEL_TYPES
+from lib.model_types import MODEL_TYPES
 from tests.conftest import make_picture
 
 V1, V2 = (DPTImageProcessor(MODEL_TYPES[f"depth-anything-{version}"].picture) for version in ("v1", "v2"))

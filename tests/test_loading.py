@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from lib.errors import CheckpointError
 from lib.make_dpt import make_dpt_from_state_dict, save_dpt
-from lib.releases import MODEL_TYPES
+from lib.model_types import MODEL_TYPES
 from tests.conftest import REPOSITORY, read_golden, small_state_dict
 from tests.reference import synthetic_checkpoint
 

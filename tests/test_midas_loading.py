@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from lib.checkpoints.files import Checkpoint
 from lib.errors import CheckpointError
 from lib.make_dpt import make_dpt_from_state_dict, save_dpt
-from lib.releases import MODEL_TYPES
+from lib.model_types import MODEL_TYPES
 from tests import midas
 from tests.conftest import SAME, difference, paths_in, with_garbage
 from tests.reference import synthetic_checkpoint

@@ -13,7 +13,7 @@ from lib.encoders import swin
 from lib.errors import PictureError
 from lib.image_processor import DPTImageProcessor
 from lib.predict import predict_depth
-from lib.releases import MODEL_TYPES
+from lib.model_types import MODEL_TYPES
 from tests import midas
 from tests.conftest import make_picture
 from tests.reference import synthetic_checkpoint

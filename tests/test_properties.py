@@ -14,7 +14,8 @@ from lib.errors import CheckpointError, PictureError, UserError
 from lib.image_processor import DPTImageProcessor, PictureRule, fit_size
 from lib.make_dpt import make_dpt_from_state_dict
 from lib.predict import predict_depth
-from lib.releases import MODEL_TYPES, RELEASES, type_from_file_name
+from lib.model_types import MODEL_TYPES, type_from_file_name
+from lib.releases import RELEASES
 
 FITS = ["lower_bound", "upper_bound", "minimal", "stretch"]
 SIDES = st.integers(1, 5000)

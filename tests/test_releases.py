@@ -8,7 +8,8 @@ import torch
 
 from lib.checkpoints.files import Checkpoint
 from lib.make_dpt import describe, load_weights, recognise_layout
-from lib.releases import MODEL_TYPES, RELEASES, type_from_file_name
+from lib.model_types import MODEL_TYPES, type_from_file_name
+from lib.releases import RELEASES
 from tests.reference import synthetic_checkpoint
 
 NAMES = [path.stem for path in (synthetic_checkpoint.HERE / "manifests").glob("*.json")]

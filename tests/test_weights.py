@@ -9,7 +9,8 @@ import pytest
 from lib.demo import download, weights
 from lib.demo.weights import find_weights, repository_folder_name, weights_in
 from lib.errors import UserError
-from lib.releases import RELEASES, type_from_file_name
+from lib.model_types import type_from_file_name
+from lib.releases import RELEASES
 from tests.conftest import REPOSITORY
 
 

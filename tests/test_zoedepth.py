@@ -477,7 +477,7 @@ def test_network_sizes(shape, expected):
 
 
 def make_rule(model_type: str) -> lib.image_processor.PictureRule:
-    from lib.releases import MODEL_TYPES
+    from lib.model_types import MODEL_TYPES
 
     return MODEL_TYPES[model_type].picture
 

@@ -41,7 +41,7 @@ RELATIVE = {"quantity": "inverse depth", "nearest_is_largest": True, "value_rang
 def dpt_config(size: str, side: int) -> dict:
     """The config (see `build_dpt`) of a new relative model. side: of its training pictures."""
     numbers = DPT_SIZES[size]
-    features, fusion = numbers["features"], numbers["fusion"]
+    fusion = numbers["fusion"]
     sections, patch = (hybrid_sections if size == "tiny_hybrid" else vit_sections)(numbers, side)
     return {
         "model_type": "plain-dpt",

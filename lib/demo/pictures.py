@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,38 @@ class PictureFile:
 
     path: Path
     relative: Path
+
+
+class PictureRing:
+    """Pictures to look at one after the other, round and round, from the first. unreadable: how many were left out."""
+
+    def __init__(self, files: Iterable[PictureFile]):
+        self.files, self.index, self.unreadable = list(files), 0, 0
+
+    @property
+    def file(self) -> PictureFile:
+        """The one that is being looked at."""
+        return self.files[self.index]
+
+    def read(self, step: int) -> np.ndarray:
+        """Goes on by so many pictures; see `read_picture`.
+
+        Those that cannot be read are reported and left out. Raises PictureError where there is no other one.
+        """
+        while True:
+            self.index = (self.index + step) % len(self.files)
+            try:
+                return read_picture(self.file.path)
+            except PictureError as error:
+                if len(self.files) == 1:
+                    raise
+                print(f"Skipped: {error}", file=sys.stderr)
+                self.unreadable += 1
+                del self.files[self.index]
+                step = min(step, 0)  # forwards, the next one has taken its place
+
+    def __len__(self) -> int:
+        return len(self.files)
 
 
 def find_pictures(image_paths: Sequence[str], *, excluded_folder: str | None = None) -> list[PictureFile]:

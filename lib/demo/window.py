@@ -1,6 +1,5 @@
 """The window of run_image.py: a picture and its depth, trackbars, keys, the value under the mouse and a legend."""
 
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import PictureError, UserError
+from ..errors import UserError
 from ..predict import DepthMap
 from . import drawing
 from .colour import Look, as_8bit, change_look, paint_depth
 from .display import ESCAPE, is_open, provide_fonts, read_key
 from .model import LoadedModel
-from .pictures import PictureFile, read_picture
+from .pictures import PictureFile, PictureRing
 from .region import choose_region
 from .save import free_target, save_depth
 from .script import out_of_memory_message
@@ -53,11 +52,10 @@ class DepthWindow:
         crop: bool,
         save_kinds: Sequence[str],
     ):
-        self.files, self.model, self.crop, self.save_kinds = list(files), model, crop, save_kinds
+        self.pictures, self.model, self.crop, self.save_kinds = PictureRing(files), model, crop, save_kinds
         self.available_wh = (max(display_size, drawing.SMALLEST_WIDTH), max(round(0.6 * display_size), SMALLEST_HEIGHT))
         self.worker = ThreadPoolExecutor(max_workers=1)
         self.look = Look(colour_map=colour_map)
-        self.index, self.unreadable = 0, 0
         self.regions: dict[PictureFile, tuple[int, int, int, int]] = {}  # chosen with --crop
         self.side_length = model.max_side_length  # what the trackbar asks for; None while nobody asked
         self.working_side_length = self.side_length  # what to go back to when a size is too much
@@ -85,23 +83,11 @@ class DepthWindow:
         finally:
             cv2.destroyAllWindows()
             self.worker.shutdown(cancel_futures=True)
-        return 1 if self.unreadable else 0
+        return 1 if self.pictures.unreadable else 0
 
     def open_picture(self, step: int) -> None:
         """Goes on by so many pictures, round the list. Those that cannot be read are reported and left out."""
-        while True:
-            self.index = (self.index + step) % len(self.files)
-            file = self.files[self.index]
-            try:
-                image_bgr = read_picture(file.path)
-                break
-            except PictureError as error:
-                if len(self.files) == 1:
-                    raise
-                print(f"Skipped: {error}", file=sys.stderr)
-                self.unreadable += 1
-                del self.files[self.index]
-                step = min(step, 0)  # forwards, the next one has taken its place
+        image_bgr, file = self.pictures.read(step), self.pictures.file
         if self.crop:
             if file not in self.regions:
                 self.regions[file] = choose_region(WINDOW, image_bgr, self.available_wh)
@@ -158,7 +144,7 @@ class DepthWindow:
     def press(self, key: str) -> bool:
         """Does what a key asks for; False to quit."""
         self.look = change_look(self.look, key)
-        if key and key in "np" and len(self.files) > 1:
+        if key and key in "np" and len(self.pictures) > 1:
             self.open_picture(1 if key == "n" else -1)
         elif key == "s":
             self.save()
@@ -171,7 +157,7 @@ class DepthWindow:
         if self.depth_map is None:
             self.message = "nothing to save yet"
             return
-        file = self.files[self.index]
+        file = self.pictures.file
         target = free_target(SAVE_FOLDER / file.relative.with_name(file.relative.stem), self.save_kinds)
         facts = {"picture": file.relative.as_posix(), "region": self.regions.get(file), **self.facts}
         try:
@@ -200,12 +186,12 @@ class DepthWindow:
     def title_text(self) -> str:
         """Which picture this is, and what was made of it."""
         height, width = self.image_bgr.shape[:2]
-        text = f"{self.index + 1} of {len(self.files)},  {width} x {height}"
+        text = f"{self.pictures.index + 1} of {len(self.pictures)},  {width} x {height}"
         if self.depth_map is not None:
             size = self.facts["network_size"]
             text += f" (network {size['width']} x {size['height']})"
             text += f",  {self.depth_map.domain}" if self.depth_map.domain else ""
-        return f"{text},  {self.files[self.index].path.name}"  # last, because it may be long
+        return f"{text},  {self.pictures.file.path.name}"  # last, because it may be long
 
     def paint(self) -> np.ndarray:
         """The canvas without what follows the mouse: both panels, the legend, and room for the lines of text."""

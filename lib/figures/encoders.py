@@ -16,7 +16,7 @@ from lib.encoders.swin import log_offsets, shift_mask, split_windows
 from lib.encoders.vit import ViTEncoder, resize_position_table
 from lib.errors import UserError
 from lib.figures.drawing import DARK, Svg, feature_colours, label, new_figure, shade_of, show_picture
-from lib.releases import MODEL_TYPES
+from lib.model_types import MODEL_TYPES
 
 GRID = (2, 3)  # of the worked example
 WINDOWS_GRID, WINDOWS, SHIFT = (8, 8), (2, 2), (2, 2)  # windows of 4 x 4 tokens, shifted by half of it
