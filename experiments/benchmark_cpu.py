@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from lib.demo.options import ENGINES
 from lib.errors import UserError
 
 from .benchmark_models import MODELS, load_pair
@@ -85,14 +86,16 @@ def measure_engines(names: Sequence[str], args: argparse.Namespace) -> str:
     for name in names:
         pair = load_pair(name)
         contestants, errors = engine_contestants(pair)
-        seconds = time_in_turn(contestants, pairs=args.pairs)
-        for contestant in contestants:
-            ratio = median_ratio(seconds[contestant], seconds["transformers, float32"])
-            rows.append([name, contestant, milliseconds(seconds[contestant]), f"{ratio:.2f}", errors.get(contestant, "")])
+        for library in ("PyTorch", *ENGINES):  # one after the other: threads that still spin would slow the next one down
+            entrants = [contestant for contestant in contestants if contestant.startswith(("transformers", library))]
+            seconds = time_in_turn({entrant: contestants[entrant] for entrant in entrants}, pairs=args.pairs)
+            for entrant in entrants if library == "PyTorch" else entrants[2:]:
+                ratio = median_ratio(seconds[entrant], seconds["transformers, float32"])
+                rows.append([name, entrant, milliseconds(seconds[entrant]), f"{ratio:.2f}", errors.get(entrant, "")])
     head = ["model", "way", "ms", "/ transformers, float32", "largest error (standard deviations)"]
     note = (
-        "Whole way: resizing a picture of 960 x 1280 pixels, the network, and the map back at the picture's size; its ratio is "
-        "to the network of transformers alone."
+        "Each library ran in turn with transformers. Whole way: resizing a picture of twice the network's side, the network, "
+        "and the map back at the picture's size; its ratio is to the network of transformers alone."
     )
     return f"{table(head, rows)}\n\n{note}"
 
@@ -108,7 +111,8 @@ def engine_contestants(pair) -> tuple[dict, dict[str, str]]:
 
     half, reference_half = copy.deepcopy(pair.ours).bfloat16(), copy.deepcopy(pair.reference).bfloat16()
     half_image = pair.image.bfloat16()
-    picture = np.random.default_rng(0).integers(0, 256, (960, 1280, 3), dtype=np.uint8)
+    side = 2 * pair.image.shape[-1]
+    picture = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     contestants = {
         "transformers, float32": without_gradients(pair.reference, pair.image),
         "transformers, bfloat16": without_gradients(reference_half, half_image),
@@ -156,10 +160,9 @@ def measure_sizes(names: Sequence[str], args: argparse.Namespace) -> str:
 
     rows = []
     for name in names:
-        pair = load_pair(name)
+        pair, multiple = load_pair(name), 14 if MODELS[name][0] == "dinov2" else 32
         for side in args.sides:
-            if MODELS[name][0] != "dinov2" and side % 32:
-                side = side // 32 * 32
+            side = side // multiple * multiple  # 259 is not whole patches of 14
             image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
             contestants = {
                 "transformers": without_gradients(pair.reference, image),
@@ -267,11 +270,31 @@ def measure_pictures(names: Sequence[str], args: argparse.Namespace) -> str:
         }
         seconds = time_in_turn(contestants, pairs=args.pairs)
         medians = {step: statistics.median(times) for step, times in seconds.items()}
-        share = (medians["prepare"] + medians["back"]) / sum(medians.values())
-        rows.append([name, *(milliseconds(times) for times in seconds.values()), f"{share:.1%}"])
-    return table(
-        ["model", "picture to input, ms", "network, ms", "map to picture, ms", "share of the first and the last"], rows
-    )
+        around = medians["prepare"] + medians["back"]
+        whole = whole_run(name, picture)
+        shares = (around / (around + medians["network"]), around / whole)
+        rows.append([name, *map(milliseconds, seconds.values()), f"{whole:.2f}", *(f"{share:.1%}" for share in shares)])
+    head = ["model", "picture to input, ms", "network, ms", "map to picture, ms", "run_image.py -o, s",
+            "first and last of the three", "of run_image.py"]  # fmt: skip
+    return table(head, rows)
+
+
+def whole_run(name: str, picture) -> float:
+    """Seconds that run_image.py takes from its start to its end for this picture as a file, the second time that it runs."""
+    import cv2
+
+    from .benchmark_models import build_reference
+
+    with tempfile.TemporaryDirectory() as folder:
+        build_reference(*MODELS[name]).save_pretrained(f"{folder}/weights")
+        cv2.imwrite(f"{folder}/picture.jpg", cv2.GaussianBlur(picture, (0, 0), 5))  # noise alone is no picture
+        paths = ("-m", f"{folder}/weights", "-i", f"{folder}/picture.jpg", "-o", f"{folder}/results")
+        command = ["run_image.py", *paths, "-d", "cpu"]
+        for _ in range(2):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, *command], cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+            seconds = time.perf_counter() - start
+    return seconds
 
 
 def measure_start(names: Sequence[str], args: argparse.Namespace) -> str:

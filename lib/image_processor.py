@@ -19,6 +19,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # A picture one pixel high would be enlarged until its height is the network's: refuse before the memory runs out.
 LARGEST_INPUT_PIXELS = 50_000_000
 
+ROWS_AT_ONCE = 64  # of a picture, see `cubic`
+
 FITS = ("lower_bound", "upper_bound", "minimal", "stretch", "fixed", "pad")
 RESAMPLINGS = ("cv2_cubic", "antialiased_cubic", "bilinear_corners")
 RESTORATIONS = ("bilinear_corners", "bilinear", "bicubic")
@@ -65,7 +67,8 @@ class PictureRule:
         is_normalisation = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
         is_switch = isinstance(self.reflect_padding, bool) and isinstance(self.flip_average, bool)
         is_simple = not (self.reflect_padding and self.fit == "pad") and not (self.width and self.fit == "fixed")
-        if not (is_known and is_normalisation and is_switch and is_simple) or min(self.side, self.width or 1, self.multiple) < 1:
+        is_size = min(self.side, self.width or 1, self.multiple) >= 1
+        if not (is_known and is_normalisation and is_switch and is_simple and is_size):
             raise ValueError(f"no picture can be prepared by this rule: {self}")
 
     @property
@@ -126,7 +129,7 @@ def as_rgb(image_bgr: np.ndarray) -> np.ndarray:
         image_bgr = image_bgr.astype(np.float32, copy=False)
     if channels == 1:
         return np.repeat(image_bgr.reshape(shape[0], shape[1], 1), 3, axis=2)  # H0 W0 -> H0 W0 3
-    return image_bgr[..., 2::-1]
+    return cv2.cvtColor(np.ascontiguousarray(image_bgr), cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGRA2RGB)
 
 
 def reflection_margin(side: int) -> int:
@@ -138,13 +141,27 @@ def reflection_margin(side: int) -> int:
     return int(math.sqrt(side / 2) * 3)
 
 
+LARGEST_VALUE = {np.dtype(np.uint8): np.float32(255), np.dtype(np.uint16): np.float32(65535)}
+
+
 def to_unit_range(image: np.ndarray) -> np.ndarray:
     """uint8 or uint16 values -> float32 between 0 and 1; floating point stays as it is."""
-    if image.dtype == np.uint8:
-        return image.astype(np.float32) / np.float32(255)
-    if image.dtype == np.uint16:
-        return image.astype(np.float32) / np.float32(65535)
-    return image.astype(np.float32)
+    largest = LARGEST_VALUE.get(image.dtype)
+    return image.astype(np.float32) if largest is None else image.astype(np.float32) / largest
+
+
+def cubic(image_rgb: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize as MiDaS and Depth-Anything do: OpenCV's cubic, no antialiasing; float32, between 0 and 1 and a little beyond.
+
+    The releases divide by 255 first, in one piece. For a large picture, both need much memory. So the width is brought down
+    first, a band of rows at a time, then the height (OpenCV does these two one after the other, too), and then the values.
+    """
+    narrow = np.empty((image_rgb.shape[0], width, 3), np.float32)
+    for start in range(0, image_rgb.shape[0], ROWS_AT_ONCE):
+        band = image_rgb[start : start + ROWS_AT_ONCE].astype(np.float32)
+        narrow[start : start + ROWS_AT_ONCE] = cv2.resize(band, (width, len(band)), interpolation=cv2.INTER_CUBIC)
+    resized = cv2.resize(narrow, (width, height), interpolation=cv2.INTER_CUBIC)  # H0 W 3 -> H W 3
+    return resized / LARGEST_VALUE.get(image_rgb.dtype, np.float32(1))
 
 
 class DPTImageProcessor:
@@ -224,7 +241,7 @@ class DPTImageProcessor:
         if self.rule.fit == "pad" and max_side_length is None and not use_square_sizing:
             resized = pad_with(self.rule.mean, to_unit_range(image_rgb), height, width)
         elif self.rule.resample == "cv2_cubic":
-            resized = cv2.resize(to_unit_range(image_rgb), (width, height), interpolation=cv2.INTER_CUBIC)
+            resized = cubic(image_rgb, height, width)
         elif self.rule.resample == "bilinear_corners":
             resized = bilinear_corners(image_rgb, height, width)
         else:
@@ -238,7 +255,8 @@ class DPTImageProcessor:
         """A map (H x W) or a batch of maps (B x H x W) at another size, float32, by the release's own interpolation.
 
         output_hw: the picture's size. use_padding: as for `prepare_image_bgr`; where there is a border, the map is of picture
-        and border, and the border is cut off. Bicubic interpolation (MiDaS, `transformers`) may overshoot the values around sharp edges by a little.
+        and border, and the border is cut off. Bicubic interpolation (MiDaS, `transformers`) may overshoot the values around
+        sharp edges by a little.
         """
         if prediction.dim() not in (2, 3):
             raise ValueError(f"expected a map H x W or maps B x H x W, got shape {tuple(prediction.shape)}")
@@ -254,8 +272,8 @@ class DPTImageProcessor:
 
 def antialiased_cubic(image_rgb: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize as PIL does: cubic with antialiasing on 8-bit values, rounded to 8 bits; float32 between 0 and 1."""
-    image_8bit = np.round(to_unit_range(image_rgb) * 255).astype(np.uint8)
-    tensor = torch.from_numpy(np.ascontiguousarray(image_8bit.transpose(2, 0, 1)))[None]  # H0 W0 3 -> 1 3 H0 W0
+    image_8bit = image_rgb if image_rgb.dtype == np.uint8 else np.round(to_unit_range(image_rgb) * 255).astype(np.uint8)
+    tensor = torch.from_numpy(image_8bit).permute(2, 0, 1)[None]  # H0 W0 3 -> 1 3 H0 W0
     resized = F.interpolate(tensor, size=(height, width), mode="bicubic", antialias=True)  # -> 1 3 H W
     return to_unit_range(resized[0].permute(1, 2, 0).numpy())  # 1 3 H W -> H W 3
 

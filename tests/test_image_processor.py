@@ -2,12 +2,13 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from lib.errors import PictureError
-from lib.image_processor import IMAGENET_MEAN, IMAGENET_STD, DPTImageProcessor, PictureRule, fit_size
+from lib.image_processor import IMAGENET_MEAN, IMAGENET_STD, DPTImageProcessor, PictureRule, cubic, fit_size
 from lib.model_types import MODEL_TYPES
 from tests.conftest import make_picture
 
@@ -281,3 +282,15 @@ def test_only_maps_are_scaled(shape):
 def test_rules_that_make_no_sense_are_refused(changes):
     with pytest.raises(ValueError, match="no picture can be prepared"):
         PictureRule(**({"side": 518, "multiple": 14} | changes))
+
+
+SIZES = [((300, 41), (98, 14)), ((63, 200), (126, 70)), ((130, 7), (14, 28)), ((1, 1), (14, 14))]
+
+
+@pytest.mark.parametrize("largest, dtype", [(255, np.uint8), (65535, np.uint16), (1, np.float32)])
+@pytest.mark.parametrize("size, target", SIZES)
+def test_the_cubic_in_bands_is_that_in_one_piece(size, target, largest, dtype):
+    unit = np.random.default_rng(0).integers(0, 256, (*size, 3)) / 255
+    picture = unit.astype(dtype) if largest == 1 else np.rint(unit * largest).astype(dtype)
+    whole = cv2.resize(unit.astype(np.float32), target[::-1], interpolation=cv2.INTER_CUBIC)
+    assert np.abs(cubic(picture, *target) - whole).max() < 1e-6
