@@ -228,17 +228,9 @@ class DPTImageProcessor:
         must then be told the same. Raises PictureError for arrays that are not pictures (see `as_rgb`), and for a size that the
         network cannot do.
         """
-        image_rgb = as_rgb(image_bgr)
-        height, width = self.network_size(
-            *image_rgb.shape[:2],
-            max_side_length=max_side_length,
-            use_square_sizing=use_square_sizing,
-            use_padding=use_padding,
-        )
-        rows, columns = self.margins(*image_rgb.shape[:2], use_padding)
-        if rows or columns:
-            image_rgb = cv2.copyMakeBorder(image_rgb, rows, rows, columns, columns, cv2.BORDER_REFLECT_101)
-        if self.rule.fit == "pad" and max_side_length is None and not use_square_sizing:
+        sizing = (max_side_length, use_square_sizing)
+        image_rgb, (height, width) = self._with_border(image_bgr, *sizing, use_padding=use_padding)
+        if self._is_padded_to_size(*sizing):
             resized = pad_with(self.rule.mean, to_unit_range(image_rgb), height, width)
         elif self.rule.resample == "cv2_cubic":
             resized = cubic(image_rgb, height, width)
@@ -248,6 +240,48 @@ class DPTImageProcessor:
             resized = antialiased_cubic(image_rgb, height, width)
         normalised = (resized - np.float32(self.rule.mean)) / np.float32(self.rule.std)
         return torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))[None]  # H W 3 -> 1 3 H W
+
+    def prepare_on_device(
+        self,
+        image_bgr: np.ndarray,
+        device: torch.device,
+        max_side_length: int | None = None,
+        use_square_sizing: bool = False,
+        *,
+        use_padding: bool | None = None,
+    ) -> Tensor:
+        """`prepare_image_bgr` for a network that runs elsewhere: the same numbers up to rounding, on that device.
+
+        A picture of bytes is sent as it is, a quarter of what its floats would be, and made smaller where the network runs. By
+        rules with antialiasing or a border of one colour, and for other pictures, everything is done here.
+        """
+        sizing = (max_side_length, use_square_sizing)
+        image_rgb, size = self._with_border(image_bgr, *sizing, use_padding=use_padding)
+        modes = {"cv2_cubic": ("bicubic", False), "bilinear_corners": ("bilinear", True)}
+        if image_rgb.dtype != np.uint8 or self.rule.resample not in modes or self._is_padded_to_size(*sizing):
+            return send(self.prepare_image_bgr(image_bgr, *sizing, use_padding=use_padding), device)
+        mode, aligns_corners = modes[self.rule.resample]
+        pixels = send(torch.from_numpy(image_rgb), device).permute(2, 0, 1)[None].float()  # H0 W0 3 -> 1 3 H0 W0
+        resized = F.interpolate(pixels, size=size, mode=mode, align_corners=aligns_corners) / 255  # -> 1 3 H W
+        mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (self.rule.mean, self.rule.std))
+        return (resized - mean) / std
+
+    def _with_border(
+        self, image_bgr: np.ndarray, max_side_length: int | None, use_square_sizing: bool, *, use_padding: bool | None
+    ) -> tuple[np.ndarray, tuple[int, int]]:
+        """The picture as RGB with the mirrored border that the rule asks for, and the size of the network's input."""
+        image_rgb = as_rgb(image_bgr)
+        height, width = image_rgb.shape[:2]
+        sizing = {"max_side_length": max_side_length, "use_square_sizing": use_square_sizing}
+        size = self.network_size(height, width, **sizing, use_padding=use_padding)
+        rows, columns = self.margins(height, width, use_padding)
+        if rows or columns:
+            image_rgb = cv2.copyMakeBorder(image_rgb, rows, rows, columns, columns, cv2.BORDER_REFLECT_101)
+        return image_rgb, size
+
+    def _is_padded_to_size(self, max_side_length: int | None, use_square_sizing: bool) -> bool:
+        """Whether the picture is not resized but gets a border of one colour."""
+        return self.rule.fit == "pad" and max_side_length is None and not use_square_sizing
 
     def scale_prediction(
         self, prediction: Tensor, output_hw: tuple[int, int], *, use_padding: bool | None = None
@@ -268,6 +302,13 @@ class DPTImageProcessor:
         scaled = F.interpolate(maps, size=whole, mode=mode, align_corners=self.rule.restore == "bilinear_corners")
         scaled = scaled[..., rows : rows + size[0], columns : columns + size[1]]  # 1 B . . -> 1 B H0 W0
         return scaled.reshape(*prediction.shape[:-2], *size)  # 1 B H0 W0 -> B H0 W0
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on that device; to a GPU from memory that it can read while the CPU goes on."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def antialiased_cubic(image_rgb: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -80,12 +81,14 @@ def prepare_batch(
     max_side_length: int | None = None,
     use_square_sizing: bool = False,
     use_padding: bool | None = None,
+    device: torch.device | None = None,
 ) -> torch.Tensor:
-    """The first step of `predict_depth_batch`: B pictures -> B x 3 x H x W on the CPU."""
-    inputs = [
-        dpt_imgproc.prepare_image_bgr(image, max_side_length, use_square_sizing, use_padding=use_padding)
-        for image in images_bgr
-    ]
+    """The first step of `predict_depth_batch`: B pictures -> B x 3 x H x W on the CPU, or on a device and by that device."""
+    prepare = dpt_imgproc.prepare_image_bgr
+    if device is not None and device.type != "cpu":
+        prepare = partial(dpt_imgproc.prepare_on_device, device=device)
+    sizing = {"max_side_length": max_side_length, "use_square_sizing": use_square_sizing}
+    inputs = [prepare(image, **sizing, use_padding=use_padding) for image in images_bgr]
     sizes = {tuple(tensor.shape[-2:]) for tensor in inputs}
     if len(sizes) > 1:
         raise ValueError(f"pictures of one batch need one network size, these have {sorted(sizes)}")

@@ -294,3 +294,22 @@ def test_the_cubic_in_bands_is_that_in_one_piece(size, target, largest, dtype):
     picture = unit.astype(dtype) if largest == 1 else np.rint(unit * largest).astype(dtype)
     whole = cv2.resize(unit.astype(np.float32), target[::-1], interpolation=cv2.INTER_CUBIC)
     assert np.abs(cubic(picture, *target) - whole).max() < 1e-6
+
+
+DEVICE_RULES = [
+    *RULES.values(),
+    PictureRule(side=98, multiple=14, resample="antialiased_cubic"),
+    PictureRule(side=96, multiple=32, width=128, fit="minimal", resample="bilinear_corners", reflect_padding=True),
+    PictureRule(side=98, multiple=14, fit="pad"),
+]
+
+
+@pytest.mark.parametrize("rule", DEVICE_RULES, ids=str)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_pictures_prepared_on_a_device_are_the_same(rule, dtype):
+    processor, picture = DPTImageProcessor(rule), make_picture(90, 130).astype(dtype) * (257 if dtype == np.uint16 else 1)
+    for sizing in ((None, False), (64, False), (96, True)):
+        if rule.fit == "fixed" and sizing[0] is not None:
+            continue
+        there = processor.prepare_on_device(picture, torch.device("cpu"), *sizing)
+        assert torch.allclose(there, processor.prepare_image_bgr(picture, *sizing), atol=2e-5)

@@ -69,10 +69,8 @@ class LoadedModel:
 
         The tensor is on the model's device already. Without tiles.
         """
-        batch = prepare_batch(self.dpt_imgproc, images_bgr, **self._sizing(None))
         weight = next(self.dpt_model.parameters())
-        if weight.device.type == "cuda":
-            batch = batch.pin_memory()
+        batch = prepare_batch(self.dpt_imgproc, images_bgr, **self._sizing(None), device=weight.device)
         return batch.to(weight.device, weight.dtype, non_blocking=True)
 
     def infer(self, batch: Tensor) -> Tensor:
