@@ -94,8 +94,9 @@ def measure_engines(names: Sequence[str], args: argparse.Namespace) -> str:
                 rows.append([name, entrant, milliseconds(seconds[entrant]), f"{ratio:.2f}", errors.get(entrant, "")])
     head = ["model", "way", "ms", "/ transformers, float32", "largest error (standard deviations)"]
     note = (
-        "Each library ran in turn with transformers. Whole way: resizing a picture of twice the network's side, the network, "
-        "and the map back at the picture's size; its ratio is to the network of transformers alone."
+        "Each library ran in turn with transformers, to which its ratios are; transformers' own rows are from beside PyTorch. "
+        "Whole way: resizing a picture of twice the network's side, the network, and the map back at the picture's size; its "
+        "ratio is to the network of transformers alone."
     )
     return f"{table(head, rows)}\n\n{note}"
 
@@ -162,7 +163,7 @@ def measure_sizes(names: Sequence[str], args: argparse.Namespace) -> str:
     for name in names:
         pair, multiple = load_pair(name), 14 if MODELS[name][0] == "dinov2" else 32
         for side in args.sides:
-            side = side // multiple * multiple  # 259 is not whole patches of 14
+            side = side // multiple * multiple
             image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
             contestants = {
                 "transformers": without_gradients(pair.reference, image),

@@ -43,7 +43,7 @@ TABLES = {
         ["depth-anything-small", "depth-anything-base", "depth-anything-large", "beit-large-512", "swin2-large-384"],
     ),
 }
-SIDES = (259, 518, 1036, 1554)
+SIDES = (252, 518, 1036, 1554)  # whole patches of 14
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:

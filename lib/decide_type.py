@@ -64,7 +64,8 @@ def decide_type(
         return row, row.max_depth, "the file name says so"
     first, *others = candidates.values()
     if all(replace(row, name=first.name, title=first.title, file_pattern=first.file_pattern) == first for row in others):
-        return first, first.max_depth, f"keys say so, but not whether it is {' or '.join(candidates)}; no number depends on that"
+        either = " or ".join(candidates)
+        return first, first.max_depth, f"keys say so, but not whether it is {either}; no number depends on that"
     if re.search(r"(?<![a-z])metric(?![a-z])", checkpoint.name.lower()):  # but not "symmetric" or "geometric"
         raise CheckpointError(
             f"{source}: the name says metric, but not for which range: pass model_type="

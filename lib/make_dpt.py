@@ -39,12 +39,13 @@ def make_dpt_from_state_dict(
 
     path_to_state_dict: .pth, .pt or .safetensors file in a release's own key layout, a Hugging Face folder, or a file
         written by `save_dpt`.
-    enable_cache: remember position encodings between calls. enable_optimizations: PyTorch's fused attention instead of the
-        plain softmax formula. Neither changes the numbers beyond rounding.
+    enable_cache: remember position encodings between calls. enable_optimizations: quick attention and linear layers
+        instead of the plain formulas. Neither changes the numbers beyond rounding.
     strict_load: every weight must be there and every key known. False fills what is missing with fresh weights, ignores
         what is unknown, and prints both.
-    model_type: what the weights are, where they cannot tell: a key of MODEL_TYPES (lib/model_types.py) or RELEASES (lib/releases.py).
-        Without it the config beside the weights decides, then the published file name; one printed line says which and why.
+    model_type: what the weights are, where they cannot tell: a key of MODEL_TYPES (lib/model_types.py) or of RELEASES
+        (lib/releases.py). Without it the config beside the weights decides, then the published file name; one printed line says
+        which and why.
 
     Raises CheckpointError with one sentence that names the file and what is wrong with it.
     """
@@ -219,7 +220,7 @@ def summary(config: dict) -> str:
     features, blocks = encoder_size(config)
     title = row.title if row else config.get("model_type", "a model of unknown type")
     low, high = output.get("value_range", (0, None))
-    if row and row.bins is None and high != row.max_depth:  # a range that nobody published: "relative" or "indoor" would be wrong
+    if row and row.bins is None and high != row.max_depth:  # a range that nobody published: "indoor" would be wrong
         title = title.partition(",")[0]
     quantity = output.get("quantity", "unknown quantity")
     if high is not None:

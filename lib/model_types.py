@@ -159,7 +159,10 @@ MODEL_TYPES = {
         _midas_type("swin", "MiDaS 3.1, DPT with a Swin", r"dpt_swin_", fit="stretch"),
         _midas_type("levit", "MiDaS 3.1, DPT with a LeViT", r"dpt_levit", fit="fixed", taps=(3, 11, 21)),
         _zoedepth_type(
-            "nyu", "ZoeDepth N (indoors, trained to 10 m on NYU)", "unbounded", r"zoed_m12_n(?!k)|zoedepth_n(yu)?(?![a-z]|_kitti)"
+            "nyu",
+            "ZoeDepth N (indoors, trained to 10 m on NYU)",
+            "unbounded",
+            r"zoed_m12_n(?!k)|zoedepth_n(yu)?(?![a-z]|_kitti)",
         ),
         _zoedepth_type(
             "kitti",

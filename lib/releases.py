@@ -1,4 +1,4 @@
-"""RELEASES: one row per published file: what it is called, which of MODEL_TYPES it is, how large, its licence, where it lies."""
+"""RELEASES: one row per published file: its name, which of MODEL_TYPES it is, how large, its licence, where it lies."""
 
 from dataclasses import dataclass
 

@@ -6,9 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lib import quick_cpu
 from lib.encoders import layers
-from lib.encoders.layers import Attention, attend, attend_in_pieces
+from lib.encoders.layers import Attention, attend
 from lib.make_dpt import make_dpt_from_state_dict
+from lib.quick_cpu import attend_in_pieces
 from tests.conftest import SAME, difference, read_golden
 
 SHAPE = (2, 3, 5, 4)  # B A T D
@@ -82,7 +84,7 @@ def test_both_attentions_pass_on_the_same_gradients(bias_shape):
 @pytest.mark.parametrize("scale", [None, 0.3], ids=["usual scale", "own scale"])
 @pytest.mark.parametrize("bias_shape", BIASES.values(), ids=BIASES.keys())
 def test_attention_in_pieces_is_the_formula(bias_shape, scale, at_once, monkeypatch):
-    monkeypatch.setattr(layers, "QUERIES_AT_ONCE", at_once)
+    monkeypatch.setattr(quick_cpu, "QUERIES_AT_ONCE", at_once)
     query, key, value = (3 * noise(*SHAPE, seed=seed) for seed in range(3))
     bias = None if bias_shape is None else noise(*bias_shape, seed=3)
     expected = attend_by_loops(query, key, value, bias, SHAPE[-1] ** -0.5 if scale is None else scale)
@@ -93,24 +95,83 @@ def test_attention_in_pieces_is_the_formula(bias_shape, scale, at_once, monkeypa
     assert torch.allclose(rounded.double(), expected, rtol=0, atol=1e-4)
 
 
-def test_many_tokens_are_attended_to_in_pieces_in_inference_alone(monkeypatch):
+@pytest.fixture
+def taken(monkeypatch) -> list:
+    """Counts how often attention takes the quick way."""
     calls = []
-    monkeypatch.setattr(layers, "attend_in_pieces", lambda *args, **options: calls.append(args) or attend_in_pieces(*args, **options))
-    many = [noise(1, 2, layers.FEWEST_FOR_PIECES + 3, 8, seed=seed).float() for seed in range(3)]
+
+    def counted(*args, **options):
+        calls.append(args)
+        return attend_in_pieces(*args, **options)
+
+    monkeypatch.setattr(layers, "attend_in_pieces", counted)
+    return calls
+
+
+def many_tokens(features: int = 8) -> list[torch.Tensor]:
+    return [noise(1, 2, quick_cpu.FEWEST_FOR_PIECES + 3, features, seed=seed).float() for seed in range(3)]
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
+def test_many_tokens_are_attended_to_in_pieces_in_inference_alone(taken):
+    many = many_tokens()
     recorded = attend(*many)
     with torch.no_grad():
-        few = attend(*(each[:, :, :100] for each in many))
-        assert few.shape == (1, 2, 100, 8) and calls == []
-        quick = attend(*many)
-        assert len(calls) == (1 if torch.backends.mkldnn.is_available() else 0)
-        plain = attend(*many, fused=False)
-        attend(many[0][:, :, :-1], *many[1:])  # other tokens than those that are asked
+        attend(*(each[:, :, :100] for each in many))
         with torch.autocast("cpu"):
             attend(*many)
-    assert len(calls) <= 1
+        with torch.backends.mkldnn.flags(enabled=False):
+            attend(*many)
+        assert taken == []
+        quick = attend(*many)
+        assert len(taken) == 1
+        plain = attend(*many, fused=False)
     assert torch.allclose(quick, plain, atol=1e-5) and torch.allclose(quick, recorded, atol=1e-5)
-    mapped = torch.no_grad()(torch.vmap(attend))(*(torch.stack([each, 2 * each]) for each in many))
-    assert torch.allclose(mapped[0], plain, atol=1e-5)
+
+
+def test_what_pieces_cannot_do_goes_to_the_fused_kernel(taken):
+    """Other tokens than those that ask, wider values, values of all pictures, and biases of another type."""
+    query, key, value = many_tokens()
+    tokens = query.shape[-2]
+    bias = noise(2, tokens, tokens, seed=5).float()
+    cases = [
+        ((query[:, :, :-1], key, value), None),
+        ((query, key, torch.cat([value, value], dim=-1)), None),
+        ((query.expand(2, -1, -1, -1), key.expand(2, -1, -1, -1), value), None),
+        ((query, key, value), bias > 0),
+        ((query.bfloat16(), key.bfloat16(), value.bfloat16()), bias),
+    ]
+    with torch.no_grad():
+        for inputs, mask in cases:
+            other = None if mask is None else mask.float().log() if mask.dtype == torch.bool else mask
+            expected = attend(*(each.float() for each in inputs), bias=other, fused=False)
+            limit = 1e-5 if inputs[0].dtype == torch.float32 else 0.1
+            assert (attend(*inputs, bias=mask).float() - expected).abs().max() < limit
+    assert taken == []
+
+
+@pytest.mark.parametrize("batched", [(0, 1, 2, 3), (3,), (2,), (1, 2)], ids=str)
+def test_many_tokens_inside_vmap(batched):
+    """Whichever of query, key, value and bias differ, as when a model is run with many weights at once."""
+    tokens = quick_cpu.FEWEST_FOR_PIECES + 3
+    inputs = [*many_tokens(), noise(1, 2, tokens, tokens, seed=5).float()]
+    stacked = [torch.stack([each, 2 * each]) if place in batched else each for place, each in enumerate(inputs)]
+
+    def run(query, key, value, bias):
+        return attend(query, key, value, bias=bias)
+
+    with torch.no_grad():
+        together = torch.vmap(run, in_dims=tuple(0 if place in batched else None for place in range(4)))(*stacked)
+        for number in range(2):
+            alone = [each[number] if place in batched else each for place, each in enumerate(stacked)]
+            assert torch.allclose(together[number], run(*alone), atol=1e-5)
+
+
+def test_pieces_in_bfloat16_are_near_the_formula():
+    inputs = [each.bfloat16() for each in many_tokens(features=64)]
+    ours = attend_in_pieces(*inputs, bias=None, scale=None)
+    expected = attend(*(each.double() for each in inputs), fused=False)
+    assert ours.dtype == torch.bfloat16 and (ours.double() - expected).abs().max() < 0.02 * expected.abs().max()
 
 
 def test_heads_do_not_see_each_other():

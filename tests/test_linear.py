@@ -1,11 +1,12 @@
-"""The quick way to compute a linear layer on the CPU gives what the plain way gives."""
+"""The quick ways to compute linear layers and convolutions on the CPU give what the plain ways give."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from lib.encoders import layers
-from lib.encoders.layers import Linear, linear_as_convolution
+from lib.encoders.layers import Linear
+from lib.quick_cpu import linear_as_convolution, pixel_by_pixel
 
 SHAPES = [(1, 5, 8), (2, 7, 3, 8), (4, 8), (8,), (1, 1, 8)]
 
@@ -67,3 +68,18 @@ def test_other_precisions_take_the_plain_way(taken, dtype):
 def test_nothing_to_compute():
     with torch.no_grad():
         assert Linear(8, 6)(torch.empty(2, 0, 8)).shape == (2, 0, 6)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
+@pytest.mark.parametrize("batch", [1, 3])
+def test_maps_pixel_by_pixel_are_the_same_maps(batch):
+    tokens = torch.randn(batch, 1 + 6 * 7, 8)
+    feature_map = tokens[:, 1:].transpose(1, 2).unflatten(2, (6, 7))  # as reassemble makes it
+    convolution = torch.nn.Conv2d(8, 4, 3)
+    assert pixel_by_pixel(feature_map) is feature_map  # gradients are recorded
+    with torch.no_grad():
+        ours = pixel_by_pixel(feature_map)
+        assert torch.equal(ours, feature_map)
+        mapped = convolution(ours)
+        assert mapped.is_contiguous(memory_format=torch.channels_last) and ours.stride() == (8 * 42, 1, 8 * 7, 8)
+        assert torch.allclose(mapped, convolution(feature_map.contiguous()), atol=1e-5)

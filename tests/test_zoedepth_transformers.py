@@ -194,7 +194,7 @@ def test_no_config_json_leads_to_a_traceback(pair, monkeypatch):
 @pytest.mark.parametrize("changes, told", [
     ({"attractor_kind": "sum"}, "attractor_kind = 'sum'"),
     ({"bin_centers_type": "hybrid1"}, "bin_centers_type = 'hybrid1'; expected normed or softplus"),
-    ({"bin_configurations": [DOMAINS[0] | {"name": "mars"}, DOMAINS[1]]}, "its domains are mars, kitti; expected nyu and kitti"),
+    ({"bin_configurations": [DOMAINS[0] | {"name": "mars"}, DOMAINS[1]]}, "its domains are mars, kitti; expected nyu and kit"),
     ({"bin_configurations": "many"}, "describes no model"),
     ({"backbone_config": {"model_type": "dinov2"}}, "has the backbone 'dinov2'; only 'beit' is supported"),
 ])  # fmt: skip

@@ -157,8 +157,8 @@ def range_of(head: dict, max_depth: float | None, shapes: Shapes) -> tuple[list,
     remark = ""
     if tuple(head["depth_range"]) == HUB_RANGE:
         remark = (
-            f"; bins up to {HUB_RANGE[1]:g} m as in the release's hub model, but trained and evaluated with {TRAINED_RANGE:g} m: "
-            f"for that, set_max_depth({TRAINED_RANGE:g}), or --metric_range {TRAINED_RANGE:g}"
+            f"; bins up to {HUB_RANGE[1]:g} m as in the release's hub model, but trained and evaluated with "
+            f"{TRAINED_RANGE:g} m: for that, set_max_depth({TRAINED_RANGE:g}), or --metric_range {TRAINED_RANGE:g}"
         )
     return list(head["depth_range"]), remark
 

@@ -78,7 +78,7 @@ class DepthHead(nn.Module):
         features = self.conv_1(fused)
         output_hw = [2 * side for side in fused.shape[-2:]] if self.always_double else image_hw
         features = F.interpolate(features, size=output_hw, mode="bilinear", align_corners=True)  # -> B . H W
-        return F.relu(self.conv_2(features), inplace=True)
+        return F.relu(self.conv_2(features))
 
     def depth(self, features: Tensor) -> Tensor:
         """The second: B x channels[1] x H x W -> B x H x W depth."""

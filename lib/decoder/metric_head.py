@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..quick_cpu import is_in_graph
 from .router import Router
 
 ATTRACTION = 300.0  # alpha. The releases' configs say 1000, but it never reaches their formula, and the weights expect 300
@@ -42,11 +43,6 @@ class MetricDepth:
     depth: Tensor
     domains: tuple[str, ...]
     domain_logits: Tensor | None
-
-
-def in_graph() -> bool:
-    """Whether PyTorch records the model (compiles, exports, traces it) and does not run it."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def enlarge(feature_map: Tensor, size: Sequence[int]) -> Tensor:
@@ -100,7 +96,7 @@ def attract(centres: Tensor, points: Tensor) -> Tensor:
 
     centres: B x K x h x w; points: B x A x h x w. Returns B x K x h x w.
     """
-    if centres.device.type != "cpu" or in_graph():
+    if centres.device.type != "cpu" or is_in_graph():
         return centres + mean_pull(centres, points)
     rows = max(1, CACHED_NUMBERS // (centres.shape[0] * centres.shape[1] * centres.shape[3]))  # that stay in the cache
     parts = zip(centres.split(rows, dim=2), points.split(rows, dim=2), strict=True)
@@ -143,9 +139,9 @@ class LogBinomial(nn.Module):
 
         p_k = softmax over k of log( C(n, k) p^k (1 - p)^(n - k) ) / t,      n = K - 1
 
-    The logarithm is log C(n, k) + k log(p / (1 - p)) + n log(1 - p). Its last term is the same for every bin, and a softmax does
-    not see it, so it is left out. p = c_0 / (c_0 + c_1) and t between two limits likewise from c_2 and c_3, where c are four
-    positive outputs of a small network.
+    The logarithm is log C(n, k) + k log(p / (1 - p)) + n log(1 - p). Its last term is the same for every bin, and a softmax
+    does not see it, so it is left out. p = c_0 / (c_0 + c_1) and t between two limits likewise from c_2 and c_3, where c are
+    four positive outputs of a small network.
     """
 
     def __init__(self, *, values: int, embedding: int, hidden: int, bins: int, temperatures: Sequence[float]):
@@ -248,8 +244,8 @@ class MetricHead(nn.Module):
 
     features: M. bins: K. embedding: E. hidden: of the networks that make the embeddings. attractors: points on each of the
     decoder's maps, the coarsest first. domains: names. mlp_hidden: of the log-binomial's network. values: features that the
-    core hands over at full resolution, without its depth. uses_relative: whether its depth is handed over too. temperatures: lowest
-    and highest. depth_range: of every domain, see DomainBins. router: arguments of Router, or None.
+    core hands over at full resolution, without its depth. uses_relative: whether its depth is handed over too. temperatures:
+    lowest and highest. depth_range: of every domain, see DomainBins. router: arguments of Router, or None.
     """
 
     def __init__(
@@ -307,8 +303,8 @@ class MetricHead(nn.Module):
 
         coarsest: reassemble's last map, B x M x h/2 x w/2. fused_maps: what each fusion block gave, the coarsest first,
         B x M x (their size). features: B x V x H x W, the last ones before the core's depth; relative: B x H x W, that depth.
-        domain: for all pictures, instead of the router's choice. vote_by_batch: one choice for the whole batch, by the sum of its
-        logits, as the release and `transformers` have it; else each picture has its own, so that a picture's depth
+        domain: for all pictures, instead of the router's choice. vote_by_batch: one choice for the whole batch, by the sum of
+        its logits, as the release and `transformers` have it; else each picture has its own, so that a picture's depth
         does not depend on which others are in its batch.
         """
         bottleneck = self.bottleneck(coarsest)
@@ -320,11 +316,11 @@ class MetricHead(nn.Module):
         if logits is None or domain is not None:
             number = 0 if domain is None else names.index(domain)
             depth = heads[number](bottleneck, embeddings, values)
-            return MetricDepth(depth, () if in_graph() else (names[number],) * len(depth), logits)
+            return MetricDepth(depth, () if is_in_graph() else (names[number],) * len(depth), logits)
 
         votes = logits.sum(dim=0, keepdim=True).expand_as(logits) if vote_by_batch else logits
         choice = votes.argmax(dim=1)  # B D -> B
-        if in_graph():  # a graph cannot choose: all domains, then one per pixel
+        if is_in_graph():  # a graph cannot choose: all domains, then one per pixel
             depth = heads[0](bottleneck, embeddings, values)
             for number, head in enumerate(heads[1:], start=1):
                 depth = torch.where((choice == number)[:, None, None], head(bottleneck, embeddings, values), depth)

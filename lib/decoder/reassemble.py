@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..encoders.layers import Linear, is_plain_cpu_inference
+from ..encoders.layers import Linear
+from ..quick_cpu import pixel_by_pixel
 
 
 class IgnoreClassToken(nn.Module):
@@ -81,17 +82,6 @@ class ReassembleStage(nn.Module):
             stage = tokens.transpose(1, 2).unflatten(2, grid_hw)  # B N C -> B C h w
         feature_map = self.resize(self.project(pixel_by_pixel(stage)))  # B C h w -> B K scale*h scale*w
         return self.to_fusion(feature_map)  # B K . . -> B M . .
-
-
-def pixel_by_pixel(feature_map: Tensor) -> Tensor:
-    """The same map, with the features of each pixel side by side in memory instead of one plane after the other.
-
-    Convolutions keep to the order that they are given, and on CPUs they are up to twice as quick this way.
-    """
-    if not is_plain_cpu_inference(feature_map):
-        return feature_map
-    pixels = feature_map.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)  # B C h w -> B h w C
-    return pixels.permute(0, 3, 1, 2)  # the shape as before, the memory as it is now
 
 
 class Reassemble(nn.Module):

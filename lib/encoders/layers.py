@@ -4,16 +4,13 @@ Shapes: B batch, H W picture, P patch side, N patch tokens (one per patch, row b
 included), C features of a token, A attention heads, D = C / A features of a head.
 """
 
-import itertools
-import math
 from collections.abc import Callable, Hashable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-QUERIES_AT_ONCE = 640  # in `attend_in_pieces`: enough to keep the processor busy, few enough to stay in its cache
-FEWEST_FOR_PIECES = 512  # tokens
+from ..quick_cpu import attend_in_pieces, is_in_graph, is_plain_cpu_inference, linear_as_convolution, pieces_are_quicker
 
 
 def check_picture(image_rgb: Tensor, multiple: int) -> None:
@@ -49,18 +46,6 @@ class PatchEmbed(nn.Module):
         return self.norm(patches.flatten(2).transpose(1, 2)), grid_hw  # B C H/P W/P -> B N C
 
 
-def linear_as_convolution(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """F.linear(tokens, weight, bias), computed as a 1x1 convolution: ... x C -> ... x C'.
-
-    A linear layer treats every token alike, and a 1x1 convolution every pixel alike: for a picture that is one token wide they
-    are the same. On CPUs PyTorch gives the two to different libraries, and on some the convolution takes half the time.
-    """
-    picture = tokens.reshape(1, -1, 1, tokens.shape[-1]).permute(0, 3, 1, 2)  # ... C -> 1 C T 1, nothing moves in memory
-    filters = weight.reshape(weight.shape[0], 1, 1, -1).permute(0, 3, 1, 2)  # C' C -> C' C 1 1
-    result = F.conv2d(picture, filters, bias)  # 1 C T 1 -> 1 C' T 1
-    return result.permute(0, 2, 3, 1).reshape(*tokens.shape[:-1], -1)  # 1 C' T 1 -> ... C'
-
-
 class Linear(nn.Linear):
     """nn.Linear, which takes the way of `linear_as_convolution` where that is quicker. `fused` switches that off."""
 
@@ -76,15 +61,6 @@ class Linear(nn.Linear):
         return super().forward(tokens)
 
 
-def is_plain_cpu_inference(tokens: Tensor) -> bool:
-    """Whether the ways that are quicker on CPUs may be taken: nothing to train, and no compiler that chooses for itself."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return False
-    if tokens.device.type != "cpu" or not tokens.numel() or not torch.backends.mkldnn.is_available():
-        return False
-    return not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
-
-
 def attend(
     query: Tensor,
     key: Tensor,
@@ -98,10 +74,10 @@ def attend(
 
     query, key, value: B x A x T x D; bias: broadcastable to B x A x T x T, or None. scale: 1 / sqrt(D) unless given. Returns
     B x A x T x D.
-    fused=True lets PyTorch do it in one kernel that never stores the T x T table; fused=False spells the formula out,
-    for study. Both give the same numbers up to rounding.
+    fused=True never stores the T x T table: PyTorch has a kernel that does all at once, and `attend_in_pieces` is quicker among
+    many tokens on CPUs. fused=False spells the formula out, for study. All give the same numbers up to rounding.
     """
-    if fused and pieces_are_quicker(query, key):
+    if fused and pieces_are_quicker(query, key, value, bias):
         return attend_in_pieces(query, key, value, bias=bias, scale=scale)
     if fused:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
@@ -110,33 +86,6 @@ def attend(
     if bias is not None:
         scores = scores + bias
     return scores.softmax(dim=-1) @ value  # B A T T -> B A T D
-
-
-def attend_in_pieces(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None, scale: float | None) -> Tensor:
-    """`attend`, one head and QUERIES_AT_ONCE queries at a time: memory grows with T, not with T x T, and both products go to
-    the library that is quickest on CPUs (see `linear_as_convolution`), which PyTorch's fused kernel does without.
-    """
-    product = linear_as_convolution if query.dtype == torch.float32 else F.linear  # (R D, S D) -> R S
-    batch, heads, tokens, features = query.shape
-    scale = features**-0.5 if scale is None else scale
-    at_once = math.ceil(tokens / math.ceil(tokens / QUERIES_AT_ONCE))  # pieces of equal size
-    bias = None if bias is None else bias.expand(batch, heads, tokens, tokens)
-    mixed = torch.empty_like(query)
-    for b, a in itertools.product(range(batch), range(heads)):
-        keys, values = scale * key[b, a], value[b, a].t().contiguous()  # T D and D T
-        for start in range(0, tokens, at_once):
-            piece = slice(start, start + at_once)
-            scores = product(query[b, a, piece], keys, None)  # R D, T D -> R T
-            if bias is not None:
-                scores = scores + bias[b, a, piece]
-            mixed[b, a, piece] = product(scores.softmax(dim=-1), values, None)  # R T, D T -> R D
-    return mixed
-
-
-def pieces_are_quicker(query: Tensor, key: Tensor) -> bool:
-    """Whether `attend_in_pieces` beats PyTorch's fused kernel: on CPUs, for self-attention among many tokens."""
-    is_large = query.shape == key.shape and query.shape[-2] >= FEWEST_FOR_PIECES
-    return is_large and query.dtype in (torch.float32, torch.bfloat16) and is_plain_cpu_inference(query)
 
 
 def check_heads(features: int, heads: int) -> None:
@@ -315,7 +264,7 @@ class WeightCache(nn.Module):
     def _may_cache(self, weights: Sequence[Tensor]) -> bool:
         if not self.enabled or torch.is_grad_enabled():
             return False
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if is_in_graph():
             return False
         return not any(w.is_inference() or w.is_meta for w in weights)  # neither has a version to check
 

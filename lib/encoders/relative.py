@@ -30,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..quick_cpu import is_in_graph
 from .layers import WeightCache
 
 
@@ -48,7 +49,7 @@ def remember_by_size(max_entries: int) -> Callable[[Callable[..., Tensor]], Call
 
         @wraps(function)
         def wrapper(*arguments) -> Tensor:
-            if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            if is_in_graph():
                 return function(*arguments)
             return remembered(*arguments)
 

@@ -6,8 +6,8 @@ D = C / A features of a head.
 Papers: "Swin transformer: hierarchical vision transformer using shifted windows", "Swin transformer V2: scaling up capacity
 and resolution"; the releases are MiDaS 3.1's.
 
-Positions: a bias for each offset between two tokens of a window; relative.py works the index trick through on 2 x 3 tokens. Swin
-learns the table of these biases, SwinV2 computes it (`log_offsets`).
+Positions: a bias for each offset between two tokens of a window; relative.py works the index trick through on 2 x 3 tokens.
+Swin learns the table of these biases, SwinV2 computes it (`log_offsets`).
 
 Sizes other than the training's. The number of windows along each side stays what it was in training, and the window's size
 follows from the grid: 256 x 256 pixels with 16 x 16 tokens in a window become 320 x 384 with 20 x 24. Positions inside a

@@ -3,8 +3,8 @@
     python lib/figures/make_figures.py                                # all, with the model that comes with the checkout
     python lib/figures/make_figures.py -m MODEL --only maps.jpg       # another model; some of the figures
 
-How each is drawn: five_steps.py, steps.py (what lies between the steps), encoders.py (positions and attention) and meaning.py (what
-the numbers mean). parts.py computes the table of parameters and operations on the encoders' page.
+How each is drawn: five_steps.py, steps.py (what lies between the steps), encoders.py (positions and attention) and meaning.py
+(what the numbers mean). parts.py computes the table of parameters and operations on the encoders' page.
 """
 
 import argparse

@@ -26,7 +26,8 @@ BLUE, ORANGE, GREEN = "#31577f", "#c2571a", "#3a7d44"
 class Room:
     """A rendered room. image_rgb: H x W x 3 uint8; metres: exact z-depth, H x W; in_plan: which pixels a plan shows.
 
-    right, ahead: a point at depth d is d * right beside the camera and d * ahead in front of it, on the floor plan (H x W each).
+    right, ahead: a point at depth d is d * right beside the camera and d * ahead in front of it, on the floor plan (H x W
+    each).
     """
 
     image_rgb: np.ndarray
