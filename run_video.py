@@ -53,7 +53,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=positive_int,
         default=1,
         metavar="N",
-        help="with -o: how many frames run at once (%(default)s)",
+        help="with -o: frames that go through the network together (%(default)s); on CPUs, several such batches at a time",
     )
     add_model_options(parser)
     add_display_options(parser)
@@ -131,6 +131,10 @@ def save_video(args: argparse.Namespace, source) -> int:
                 raise
     if output.frames == 0:
         raise UserError(f"{source.name}: not one frame of it can be read")
+    if output.domains:
+        print("taken as " + ", ".join(f"{domain}: {count}" for domain, count in output.domains.items()))
+    if len(output.domains) > 1:
+        print("Metres may jump where the kind of place changes; --domain takes all frames as one.")
     where = ", ".join(str(path) for kind, path in paths.items() if kind != "json")
     print(f"{output.frames} frames done, {source.skipped} skipped; results are in {where}")
     return 1 if source.skipped else 0

@@ -29,6 +29,7 @@ from experiments.inspection import (
     find_files,
     names_of_blocks,
     network_input,
+    refuse_engine,
     rounded,
     save_each,
     seen_picture,
@@ -59,6 +60,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     """The exit code: 0, or 1 if pictures had to be skipped. Raises UserError with one sentence for everything else."""
+    refuse_engine(args)
+    if args.class_token and args.point is not None:
+        raise UserError("--class_token and --point: either the class token asks or a patch does; pass one of them")
     files = find_files(args, SUFFIXES)
     from lib.demo.model import load_model
 

@@ -74,15 +74,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="processes of the grid search; -1: all cores (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="which pixels are drawn (%(default)s)")
     parser.add_argument("-o", "--output_folder", default="results/evaluation", metavar="FOLDER", help="(%(default)s)")
-    args = parser.parse_args()
-    unknown = set(args.regressors) - set(REGRESSORS)
-    if unknown or args.dataset == "da2k":
-        parser.error(f"unknown {', '.join(unknown)}" if unknown else "da2k has no depth to train on")
-    return args
+    return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> int:
     """The exit code: 0, or 1 if pictures had to be skipped. Raises UserError with one sentence for everything else."""
+    unknown = [name for name in args.regressors if name not in REGRESSORS]
+    if unknown:
+        raise UserError(f"{', '.join(unknown)}: no such regressor; there are {', '.join(REGRESSORS)}")
+    if args.dataset == "da2k":
+        raise UserError("--dataset da2k: it has pairs of points, and no depth to train on")
     try:
         import sklearn  # noqa: F401
     except ImportError:

@@ -33,6 +33,7 @@ from experiments.inspection import (
     find_files,
     names_of_blocks,
     network_input,
+    refuse_engine,
     rounded,
     save_each,
     seen_picture,
@@ -81,6 +82,7 @@ def main(args: argparse.Namespace) -> int:
     """The exit code: 0, or 1 if pictures had to be skipped. Raises UserError with one sentence for everything else."""
     if not args.outlier > 1:
         raise UserError(f"--outlier {args.outlier:g}: expected a number above 1, for example 3")
+    refuse_engine(args)
     files = find_files(args, SUFFIXES, JOINT_SUFFIXES)
     from experiments.block_norms import find_pca
     from experiments.inspection_drawing import new_figure

@@ -19,6 +19,7 @@ from lib.demo.model import LoadedModel
 NUMBERS = {"aligned_error": "Aligned error", "correlation": "Correlation", "ranking": "Ranking agreement"}
 LARGEST_DIFFERENCE = 0.3  # of the range: the last colour of a difference
 DIFFERENCE_COLOURS = "turbo"
+SMALLEST_SPAN = 0.01  # of the colours of a matrix
 
 
 def predict_all(models: Mapping[str, LoadedModel], image_bgr: np.ndarray) -> dict[str, np.ndarray]:
@@ -85,15 +86,22 @@ def save_means(rows: Sequence[dict], names: Sequence[str], folder: Path) -> None
         table = [[means.get((name, reference), float("nan")) for reference in names] for name in names]
         cells = [[name, *line] for name, line in zip(names, table, strict=True)]
         lines += ["", f"## {title}", "", *markdown_table(["", *names], cells)]
-        draw_matrix(figure, axis, np.array(table), names, title)
+        draw_matrix(figure, axis, np.array(table), names, title, ends=matrix_ends(number, np.array(table)))
     write_text(folder / "compare.md", lines)
     write_png(folder / "compare.png", figure_picture(figure))
 
 
-def draw_matrix(figure, axis, table: np.ndarray, names: Sequence[str], title: str) -> None:
-    """Fields with their numbers; brighter is more."""
-    shown = axis.imshow(table, cmap="viridis")
-    middle = (np.nanmin(table) + np.nanmax(table)) / 2
+def matrix_ends(number: str, table: np.ndarray) -> tuple[float, float]:
+    """The values of the first and the last colour, where errors begin at 0 and agreement ends at 1: equal models look equal."""
+    if number == "aligned_error":
+        return 0.0, float(np.nanmax(table, initial=SMALLEST_SPAN))
+    return float(np.nanmin(table, initial=1 - SMALLEST_SPAN)), 1.0
+
+
+def draw_matrix(figure, axis, table: np.ndarray, names: Sequence[str], title: str, *, ends: tuple[float, float]) -> None:
+    """Fields with their numbers; brighter is more. ends: the values of the first and the last colour."""
+    shown = axis.imshow(table, cmap="viridis", vmin=ends[0], vmax=ends[1])
+    middle = sum(ends) / 2
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value):
             axis.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=8, color="wk"[int(value > middle)])

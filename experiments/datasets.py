@@ -78,6 +78,11 @@ class DepthDataset(Sequence):
     def names(self) -> list[str]:
         return [entry.name for entry in self._entries]
 
+    @property
+    def picture_paths(self) -> list[Path]:
+        """Of all samples."""
+        return [entry.image_path for entry in self._entries]
+
     def __getitem__(self, index: int) -> Sample | PairSample:
         """Raises SampleError for a picture or truth that cannot be used: unreadable, empty, of a wrong shape."""
         entry = self._entries[index]

@@ -80,7 +80,8 @@ def fit_plane(inverse: np.ndarray, *, seed: int = 0) -> Plane | None:
 
     Robust: among planes through three random pixels the one with the smallest sum of truncated squares (MSAC), then least
     squares over the pixels near it, a few times. What stands on the plane, however much nearer, does not tilt it, as long as
-    the plane is the largest one in the picture. The farthest tenth of the range does not count: the sky is flat in inverse depth.
+    the plane is the largest one in the picture. The farthest tenth of the range does not count: the sky is flat in inverse
+    depth.
     """
     is_finite = np.isfinite(inverse)
     if is_finite.sum() < 3:

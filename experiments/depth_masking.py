@@ -29,6 +29,7 @@ from lib.errors import UserError
 
 SUFFIXES = ("_mask.json", "_mask.png", "_cutout.png")
 MADE_BY = "depth_masking"
+FAR, NEAR = 50, 100
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -36,8 +37,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     add_inspection_options(parser)
     group = parser.add_argument_group("mask")
-    group.add_argument("--far", type=float, default=50, metavar="PERCENT", help="where the range begins (%(default)s)")
-    group.add_argument("--near", type=float, default=100, metavar="PERCENT", help="where it ends (%(default)s)")
+    group.add_argument("--far", type=float, default=FAR, metavar="PERCENT", help="where the range begins (%(default)s)")
+    group.add_argument("--near", type=float, default=NEAR, metavar="PERCENT", help="where it ends (%(default)s)")
     group.add_argument("--limits", type=float, nargs=2, metavar=("LOW", "HIGH"), help="instead: two values in the model's unit")
     group.add_argument(
         "--plane", type=float, default=0, metavar="PERCENT", help="first take so much of the fitted plane away (%(default)s)"
@@ -78,6 +79,8 @@ def check_numbers(args: argparse.Namespace) -> None:
         raise UserError(f"--feather {args.feather:g}: expected a number of pixels, zero or more")
     if args.limits is not None and not args.limits[0] < args.limits[1]:
         raise UserError(f"--limits {args.limits[0]:g} {args.limits[1]:g}: expected the smaller value first")
+    if args.limits is not None and (args.far, args.near) != (FAR, NEAR):
+        raise UserError("--limits and --far or --near: the range is either in the model's unit or in percent; pass one of them")
 
 
 def cut_of(args: argparse.Namespace):
@@ -99,11 +102,15 @@ def save_mask(depth_map, image_bgr, cut, target: Path, *, facts: dict) -> None:
     from dataclasses import asdict
 
     import numpy as np
+    from tqdm import tqdm
 
     from experiments.depth_cutout import cut_out, limits_of, make_mask, values_to_cut
 
     values, plane = values_to_cut(depth_map, cut.plane_percent)
     mask = make_mask(values, cut)
+    if not mask.any():
+        low, high = limits_of(values, cut)
+        tqdm.write(f"{facts['picture']}: nothing is kept; no {values.unit} between {low:g} and {high:g}", file=sys.stderr)
     facts = facts | {
         "quantity": depth_map.quantity,
         "unit": values.unit,

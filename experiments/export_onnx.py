@@ -123,9 +123,7 @@ def main(args: argparse.Namespace) -> int:
     from lib.demo.onnx_export import facts_of, require
 
     require("onnx", "onnxscript", *args.runtime)
-    rule = dpt_imgproc.rule
-    padded, averaged = rule.reflect_padding and not args.no_pad, rule.flip_average and not args.no_flip
-    dpt_imgproc = DPTImageProcessor(replace(rule, reflect_padding=padded, flip_average=averaged))
+    dpt_imgproc = DPTImageProcessor(dpt_imgproc.rule.without(padding=args.no_pad, flip=args.no_flip))
     facts = facts_of(
         dpt_model,
         config,

@@ -19,13 +19,22 @@ Shapes: H W the network's input, H0 W0 the picture.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":  # the checkout, where `lib` is, instead of this folder, where `datasets` is no package
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from experiments.inspection import add_inspection_options, find_files, network_input, save_each, write_json, write_png
+from experiments.inspection import (
+    add_inspection_options,
+    find_files,
+    network_input,
+    refuse_engine,
+    save_each,
+    write_json,
+    write_png,
+)
 from lib.demo.script import run_script
 from lib.errors import UserError
 
@@ -53,6 +62,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     """The exit code: 0, or 1 if pictures had to be skipped. Raises UserError with one sentence for everything else."""
+    refuse_engine(args)
+    for option, scales in (("--scales", args.scales), ("--only", args.only or [])):
+        if not all(map(math.isfinite, scales)):
+            given = " ".join(f"{scale:g}" for scale in scales)
+            raise UserError(f"{option} {given}: expected finite numbers, for example -1 0 1")
     files = find_files(args, SUFFIXES)
     from lib.demo.model import load_model
 

@@ -33,6 +33,12 @@ def add_inspection_options(parser: argparse.ArgumentParser, *, several_models: b
     add_display_options(parser)
 
 
+def refuse_engine(args: argparse.Namespace) -> None:
+    """Raises UserError for --engine, in scripts that look inside the network: before the export, which takes minutes."""
+    if args.engine is not None:
+        raise UserError(f"--engine {args.engine}: this script looks inside the model, and an engine does not allow it")
+
+
 def find_files(args: argparse.Namespace, *results: Sequence[str]) -> "list[PictureFile]":
     """The pictures of -i without former results, which end in one of these groups of suffixes; see `is_our_result`.
 

@@ -87,7 +87,10 @@ def image_metrics(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]
 
     SSIM is NaN where no window of 7 x 7 pixels has truth throughout (laser scans), or all truth is the same.
     """
-    from skimage.metrics import mean_squared_error, structural_similarity
+    try:
+        from skimage.metrics import mean_squared_error, structural_similarity
+    except ImportError:
+        raise UserError("SSIM needs scikit-image: pip install -r experiments/requirements.txt") from None
 
     d, g = _valid_pixels(prediction, truth)  # N
     metrics = {"mse": float(mean_squared_error(g, d)), "ssim": float("nan")}

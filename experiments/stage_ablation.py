@@ -27,7 +27,7 @@ from pathlib import Path
 if __name__ == "__main__":  # the checkout, where `lib` is, instead of this folder, where `datasets` is no package
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from experiments.inspection import add_inspection_options, find_files, save_each, write_json, write_png
+from experiments.inspection import add_inspection_options, find_files, refuse_engine, save_each, write_json, write_png
 from lib.demo.script import run_script
 
 SUFFIXES = ("_ablation.json", "_ablation.png")
@@ -47,6 +47,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     """The exit code: 0, or 1 if pictures had to be skipped. Raises UserError with one sentence for everything else."""
+    refuse_engine(args)
     files = find_files(args, SUFFIXES)
     from lib.demo.model import load_model
 

@@ -17,6 +17,7 @@ if __name__ == "__main__":  # the checkout, where `lib` is, instead of this fold
 
 from experiments.training.options import make_parser, parse
 from lib.demo.script import run_script
+from lib.errors import UserError
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,7 +28,13 @@ def main(args: argparse.Namespace) -> int:
     """The exit code. Raises UserError with one sentence for everything that the options or the data make impossible."""
     from experiments.training.loop import train  # PyTorch is imported from here on, so that --help is answered at once
 
-    return train(args)
+    try:
+        return train(args)
+    except OSError as error:  # a folder that cannot be made, a full disk; others are no fault of -o
+        folder, path = Path(args.output_folder).absolute(), Path(str(error.filename)).absolute()
+        if error.filename is None or not (path.is_relative_to(folder) or folder.is_relative_to(path)):
+            raise
+        raise UserError(f"{error.filename}: the run cannot be kept there ({error.strerror}); see -o") from error
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Shapes: H0 W0 the picture as it was given, H W the network's input, B batch.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -71,6 +71,14 @@ class PictureRule:
         is_size = min(self.side, self.width or 1, self.multiple) >= 1
         if not (is_known and is_normalisation and is_switch and is_simple and is_size):
             raise ValueError(f"no picture can be prepared by this rule: {self}")
+
+    def without(self, *, padding: bool, flip: bool) -> "PictureRule":
+        """The same rule without its mirrored border, or without averaging with the mirrored picture, where this says True."""
+        return replace(
+            self,
+            reflect_padding=self.reflect_padding and not padding,
+            flip_average=self.flip_average and not flip,
+        )
 
     @property
     def target_hw(self) -> tuple[int, int]:

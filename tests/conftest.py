@@ -66,6 +66,14 @@ def small_state_dict(num_blocks: int = 4) -> dict[str, torch.Tensor]:
     return {key: tensor for key, tensor in tensors.items() if numbers.get(key, 0) < num_blocks}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_cache_of_the_user(tmp_path_factory):
+    """What engines are exported into: never the folder of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLAIN_DPT_CACHE", str(tmp_path_factory.mktemp("engines")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def weight_file(tmp_path_factory):
     """weight_file(NAME) -> path of NAME.pth: the synthetic checkpoint of reference/manifests/NAME.json (seed 0)."""

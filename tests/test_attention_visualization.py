@@ -210,6 +210,8 @@ def test_folders_and_bad_pictures(family_file, tmp_path, capsys):
     [
         (["--block", 4], "--block 4: this model's blocks are 0 (block 0) to 3 (block 3)"),
         (["--block", -5], "--block -5"),
+        (["--class_token", "--point", 5, 5], "--class_token and --point: either the class token asks or a patch does"),
+        (["--engine", "openvino"], "--engine openvino: this script looks inside the model"),
         (["-b", -1], None),
     ],
 )

@@ -104,8 +104,10 @@ def test_what_cannot_be_trained_is_refused(run, tmp_path, capsys):
         (data / name / "image.png").write_bytes(b"")
     assert run(data) == 1
     assert "fewer than two pictures to train on" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        run(data, "perceptron")
+    assert run(data, "perceptron") == 1
+    told = "perceptron: no such regressor; there are forest, boosting, neighbours"
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
 
 
 def test_a_bad_training_picture_is_reported(run, tmp_path, capsys):

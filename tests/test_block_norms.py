@@ -226,6 +226,7 @@ def test_a_folder_has_joint_components(family_file, tmp_path, capsys):
         (["--channels", 3, 128], "--channels 128: block 3 has the channels 0 to 127"),
         (["--outlier", 1], "--outlier 1: expected a number above 1"),
         (["--outlier", "nan"], "--outlier nan"),
+        (["--engine", "openvino"], "--engine openvino: this script looks inside the model"),
     ],
 )
 def test_options_that_do_not_fit(family_file, tmp_path, capsys, options, message):

@@ -11,7 +11,7 @@ import pytest
 import lib.demo.model
 from experiments import compare_models
 from experiments.agreement import agreement, as_inverse
-from experiments.compare_parts import compare_pairs, differences, predict_all
+from experiments.compare_parts import compare_pairs, differences, matrix_ends, predict_all
 from lib.predict import DepthMap
 from tests.conftest import REPOSITORY, make_picture
 from tests.experiment_models import (  # noqa: F401 (fixtures)
@@ -44,6 +44,16 @@ def test_agreement_ignores_scale_and_shift_and_sees_the_rest():
     assert abs(other.correlation) < 0.6 and other.aligned_error > 0.1 and 0.2 < other.ranking < 0.8
     nothing = agreement(np.ones_like(reference), reference)
     assert (nothing.correlation, nothing.ranking) == (0, 0)
+
+
+def test_colours_of_equal_models_are_those_of_no_error():
+    nothing = float("nan")
+    equal = np.array([[nothing, 0.0], [1e-9, nothing]])
+    assert matrix_ends("aligned_error", equal) == (0, 0.01)
+    assert matrix_ends("ranking", 1 - equal) == (0.99, 1)
+    assert matrix_ends("aligned_error", equal + 0.3)[1] == pytest.approx(0.3)
+    assert matrix_ends("correlation", equal - 0.5)[0] == pytest.approx(-0.5)
+    assert matrix_ends("correlation", np.full((2, 2), nothing)) == (0.99, 1)
 
 
 def test_aligned_error_is_the_best_there_is():

@@ -266,12 +266,22 @@ def test_a_folder_with_results_and_a_bad_picture(family_file, tmp_path, capsys):
         (["--feather", "inf"], "--feather inf"),
         (["--limits", 2, 1], "--limits 2 1: expected the smaller value first"),
         (["--limits", "nan", 1], "expected the smaller value first"),
+        (["--limits", 0, 1, "--far", 10], "--limits and --far or --near"),
     ],
 )
 def test_numbers_that_make_no_sense(tmp_path, capsys, options, message):
     assert run(script, "-i", tmp_path, "-o", tmp_path / "out", *options) == 1
     captured = capsys.readouterr()
     assert message in captured.err and captured.err.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_range_where_nothing_is_says_so(family_file, tmp_path, capsys):
+    path = write_picture(tmp_path / "one.png", make_picture(60, 80))
+    options = ["-i", path, "-m", family_file("dinov2"), "-b", 56, "-o", tmp_path / "out"]
+    assert run(script, *options) == 0
+    assert "nothing is kept" not in capsys.readouterr().err
+    assert run(script, *options, "--limits", 1e8, 1e9) == 0
+    assert "one.png: nothing is kept; no inverse depth between 1e+08 and 1e+09" in capsys.readouterr().err
 
 
 def test_help_is_instant():

@@ -127,6 +127,13 @@ def test_bad_options_are_one_sentence(small_file, tmp_path, capsys):
     model = ["-m", small_file, "-d", "cpu", "-b", 112]
     assert run_main(fusion_scaling, "-i", picture, "-o", tmp_path / "out", *model, "--only", 1, 2) == 1
     assert "--only has 2 scales, but this model has 4 stages" in capsys.readouterr().err
+    for options, told in (
+        (["--scales", 0, "nan"], "--scales 0 nan: expected finite numbers"),
+        (["--only", 1, "inf", 1, 1], "--only 1 inf 1 1: expected finite numbers"),
+        (["--engine", "onnxruntime"], "--engine onnxruntime: this script looks inside the model"),
+    ):
+        assert run_main(fusion_scaling, "-i", picture, "-o", tmp_path / "out", *model, *options) == 1
+        assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
     (tmp_path / "out2").mkdir()
     (tmp_path / "out2" / "a_fusion.png").write_bytes(b"somebody's own")
     assert run_main(fusion_scaling, "-i", picture, "-o", tmp_path / "out2", *model) == 1

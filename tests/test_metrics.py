@@ -1,5 +1,7 @@
 """The metrics against numbers worked out by hand, independent libraries, and a real stereo pair."""
 
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -291,3 +293,9 @@ def test_a_real_prediction(motorcycle):
     first, second = truth[points[:, 0, 0], points[:, 0, 1]], truth[points[:, 1, 0], points[:, 1, 1]]
     points = np.where((first < second)[:, None, None], points, points[:, ::-1])[np.abs(first - second) > 0.2]
     assert ordering_accuracy(matched, points, nearest_is_largest=True).mean() > 0.95
+
+
+def test_a_missing_library_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.metrics", None)
+    with pytest.raises(UserError, match="scikit-image: pip install -r experiments/requirements.txt"):
+        image_metrics(np.ones((20, 20)), np.ones((20, 20)))

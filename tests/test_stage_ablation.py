@@ -187,5 +187,11 @@ def test_window_without_a_screen(small_file, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "kept_ablation.json").read_text())["blocks"][0]["head"] == 1
 
 
+def test_an_engine_is_refused_before_its_export(tmp_path, capsys):
+    assert run_main(stage_ablation, "-o", tmp_path / "out", "--engine", "openvino") == 1
+    told = capsys.readouterr().err
+    assert "--engine openvino: this script looks inside the model" in told and told.count("\n") == 1
+
+
 def test_help_is_instant():
     assert_help_is_light(REPOSITORY / "experiments" / "stage_ablation.py")

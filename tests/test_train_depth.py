@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments import train_depth
 from experiments.training import loop
 from experiments.training.loop import train
 from experiments.training.models import (
@@ -26,6 +27,7 @@ from experiments.training.records import read_curve
 from experiments.training.sources import SceneSource
 from experiments.unet import load_unet
 from lib.checkpoints.files import read_checkpoint
+from lib.demo.script import run_script
 from lib.errors import CheckpointError, UserError
 from lib.make_dpt import make_dpt_from_state_dict
 from tests.conftest import REPOSITORY, difference
@@ -466,3 +468,18 @@ def test_the_script_says_in_one_sentence_what_is_wrong(tmp_path):
     done = subprocess.run([*script, *arguments], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.strip().endswith("nowhere: no such file or folder")
     assert "Traceback" not in done.stderr and not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named_and_other_errors_are_not_hidden(pairs, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    args = parse(make_parser(""), options(tmp_path / "file" / "run", pairs, steps=1))
+    assert run_script(train_depth.main, args) == 1
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'file'}" in told and "the run cannot be kept there" in told and "Traceback" not in told
+
+    def fail(args):
+        raise FileNotFoundError(2, "No such file or directory", "/somewhere/else.csv")
+
+    monkeypatch.setattr(loop, "train", fail)
+    with pytest.raises(FileNotFoundError):
+        train_depth.main(args)

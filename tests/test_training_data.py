@@ -1,5 +1,6 @@
 """What training sees (experiments/training: data, sources, augment) follows from numbers alone; depth stays depth."""
 
+import shutil
 from types import SimpleNamespace
 
 import cv2
@@ -11,7 +12,7 @@ from experiments.datasets import open_dataset
 from experiments.training.augment import random_colours, random_crop, random_flip
 from experiments.training.data import MixedSource, stream
 from experiments.training.sources import NUM_VALIDATION_SCENES, FileSource, ReusedScenes, SceneSource, split_spec
-from experiments.training.validation import Example, file_examples, panel, validate
+from experiments.training.validation import Example, file_examples, is_trained_on, panel, validate
 from lib.dpt_model import OutputKind
 from lib.errors import UserError
 from lib.image_processor import DPTImageProcessor, PictureRule
@@ -258,3 +259,14 @@ def test_validation_pictures_of_a_data_set(dataset, capsys):
     examples = file_examples(f"folder:{dataset.path}", imgproc, 3, scale=None)
     assert len(examples) == 2 and "3.png" in capsys.readouterr().out  # the first and the last
     assert examples[0].inputs.shape == (1, 3, 28, 42) and examples[1].depth.shape == (20, 30)
+
+
+def test_validation_on_what_is_trained_on_is_noticed(dataset, tmp_path):
+    spec = f"folder:{dataset.path}"
+    held_out = tmp_path / "split"
+    for split in ("train", "test"):
+        shutil.copytree(dataset.path, held_out / split, ignore=shutil.ignore_patterns("split"))
+    (held_out / "scale.json").write_text('{"scale": 1.0}')
+    assert is_trained_on(spec, ["procedural", spec], scale=None)
+    assert not is_trained_on(spec, ["procedural"], scale=None) and not is_trained_on("procedural", [spec], scale=None)
+    assert not is_trained_on(f"folder:{held_out}", [f"folder:{held_out}"], scale=None)

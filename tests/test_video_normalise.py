@@ -69,6 +69,22 @@ def test_ends_of_a_clip_include_all_frames_and_leave_it_at_its_beginning(nearest
     assert source.read().index == 0 and seen[-1] == (8, 8)
 
 
+@pytest.mark.parametrize("claimed", [None, 20_000, 100])
+def test_ends_of_a_clip_that_is_not_as_long_as_it_says(claimed):
+    """Damaged files end early; files that browsers and phones write while they record do not say how long they are."""
+    source = MadeUpFrames(40, brightness=lambda index: index)
+    source.frame_count = claimed
+    ends = clip_ends(
+        source,
+        lambda images: ((float(image.min()), float(image.max())) for image in images),
+        nearest_is_largest=True,
+        report=lambda *_: None,
+    )
+    places = sample_places(40)
+    assert ends == (places[0], places[-1])
+    assert source.read().index == 0
+
+
 def test_there_is_no_clip_of_a_camera():
     source = MadeUpFrames(10)
     source.is_live = True

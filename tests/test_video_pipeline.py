@@ -4,6 +4,7 @@ import os
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ import torch
 
 from lib.demo.colour import Look, paint_depth
 from lib.demo.frames import Frame
+from lib.demo.model import LoadedModel
 from lib.demo.video_output import VideoOutput, plan_paths
 from lib.demo.video_pipeline import VideoDepth
 from lib.demo.video_threads import RunAhead, map_in_order
 from lib.errors import UserError
+from lib.make_dpt import make_dpt_from_state_dict
 
 from .video_files import METRES, MadeUpFrames, StubModel
 
@@ -107,6 +110,19 @@ def test_the_error_of_work_comes_where_its_result_would_have(workers):
     assert found == list(range(5))
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_came_before_an_error_of_the_source_is_not_lost(workers):
+    def items():
+        yield from range(7)
+        raise UserError("unplugged")
+
+    results_, found = map_in_order(lambda number: number, items(), workers=workers), []
+    with pytest.raises(UserError, match="unplugged"):
+        for number in results_:
+            found.append(number)
+    assert found == list(range(7))
+
+
 def test_the_source_of_work_is_not_run_through():
     """Whoever stops early has not paid for what would have come."""
     taken = []
@@ -119,13 +135,45 @@ def test_the_source_of_work_is_not_run_through():
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_frames_at_the_same_time_give_the_same_video(mode, batch_size):
-    threads = torch.get_num_threads()
     alone = results(MadeUpFrames(30), StubModel(), mode=mode, batch_size=batch_size)
-    together = results(MadeUpFrames(30), StubModel(seconds=0.002, frames_at_once=4), mode=mode, batch_size=batch_size)
+    together = results(MadeUpFrames(30), StubModel(seconds=0.002, batches_at_once=4), mode=mode, batch_size=batch_size)
     assert [result.frame.index for result in together] == list(range(30))
     for ours, other in zip(together, alone, strict=True):
         assert ours.ends == other.ends and np.array_equal(ours.depth_map.depth, other.depth_map.depth)
-    assert torch.get_num_threads() == threads
+
+
+def threads_of_a_new_thread() -> int:
+    """How many threads PyTorch uses in a thread that begins now."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(torch.get_num_threads).result()
+
+
+def test_each_worker_has_its_share_of_the_threads():
+    before, seen = torch.get_num_threads(), []
+
+    class Watched(StubModel):
+        def infer(self, batch):
+            seen.append(torch.get_num_threads())
+            return super().infer(batch)
+
+    try:
+        torch.set_num_threads(4)
+        results(MadeUpFrames(20), Watched(batches_at_once=2))
+        assert set(seen) == {2} and torch.get_num_threads() == threads_of_a_new_thread() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads, batch_size, expected", [(1, 1, 1), (2, 1, 2), (6, 1, 3), (8, 1, 4), (10, 1, 2), (8, 8, 2)])
+def test_workers_leave_no_thread_idle(threads, batch_size, expected, tiny_v2):
+    _, network, dpt_imgproc = make_dpt_from_state_dict(tiny_v2)
+    model = LoadedModel(network, dpt_imgproc, "name", "file", None, False)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        assert model.batches_at_once(batch_size) == expected
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_errors_come_where_their_item_would_have():
@@ -197,6 +245,18 @@ def test_an_error_while_reading_ends_everything(mode, error):
         results(MadeUpFrames(200, failing_at=90, error=error), StubModel(), mode=mode)
 
 
+@pytest.mark.parametrize(("batch_size", "batches_at_once"), [(1, 1), (1, 4), (8, 1), (8, 4)])
+def test_all_frames_before_an_error_of_the_source_are_done(batch_size, batches_at_once):
+    source = MadeUpFrames(200, failing_at=45, error=UserError("camera 0 was unplugged"))
+    found = []
+    with pytest.raises(UserError, match="unplugged"):
+        depth = VideoDepth(StubModel(batches_at_once=batches_at_once), Look(), "frame", batch_size=batch_size)
+        with depth.run(source) as frames:
+            for result in frames:
+                found.append(result.frame.index)
+    assert found == list(range(45))
+
+
 def test_an_error_of_the_network_ends_everything():
     with pytest.raises(RuntimeError, match="the network failed"):
         results(MadeUpFrames(200), StubModel(failing_at=30))
@@ -210,6 +270,22 @@ def test_whoever_takes_the_results_may_stop():
                 if result.frame.index == 25:
                     raise KeyboardInterrupt
     assert source.place < 200  # it did not read on
+
+
+def test_interrupted_while_it_looks_over_the_clip():
+    """The look ahead has ended before whoever opened the source closes it."""
+    left = []
+
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    try:
+        results(MadeUpFrames(200), StubModel(seconds=0.01), mode="clip", report_clip=interrupt)
+    except KeyboardInterrupt:  # whose traceback holds on to everything that nobody closed
+        left = [thread for thread in threading.enumerate() if thread.name.startswith(("look ahead", "worker"))]
+    else:
+        raise AssertionError("not interrupted")
+    assert left == []
 
 
 def test_steps_work_at_the_same_time():
@@ -230,7 +306,7 @@ def test_steps_work_at_the_same_time():
         def infer(self, batch):
             return self.step("infer", batch)
 
-        def restore(self, prediction, image_hw):
+        def restore(self, prediction, image_hw, domain=None):
             return self.step("restore", prediction, image_hw)
 
     results(MadeUpFrames(100), Watched())

@@ -195,7 +195,7 @@ def test_running_out_of_memory_suggests_a_smaller_size(clip, small_file, tmp_pat
     def infer(self, batch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr(demo_model.LoadedModel, "infer", infer)
+    monkeypatch.setattr(demo_model.LoadedModel, "infer_with_domains", infer)
     assert run(small_file, clip, tmp_path / "out") == 1
     assert "out of memory: pass a smaller processing size with -b" in capsys.readouterr().err
     assert names(tmp_path / "out") == set()
@@ -240,8 +240,8 @@ def test_being_told_to_end_is_like_ctrl_c(clip, small_file, tmp_path, monkeypatc
             time.sleep(0.3)
         return whole(self, batch)
 
-    calls, whole = [], demo_model.LoadedModel.infer
-    monkeypatch.setattr(demo_model.LoadedModel, "infer", infer)
+    calls, whole = [], demo_model.LoadedModel.infer_with_domains
+    monkeypatch.setattr(demo_model.LoadedModel, "infer_with_domains", infer)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert run(small_file, clip, tmp_path, "--normalize", "frame") == 130
     with open_frames(tmp_path / "clip_depth.mp4") as video:

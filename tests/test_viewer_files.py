@@ -232,6 +232,25 @@ def test_mistakes_are_answered_in_a_sentence(small_file, tmp_path, capsys, monke
     assert names(tmp_path) <= {"a.png"}
 
 
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["-i", "a.png", "--export", "a.png"], "a.png: this is the input"),
+        (["-i", "a.png", "--screenshot", "../in/a.png"], "a.png: this is the input"),
+        (["-i", "a.png", "-k", "b.png", "--screenshot", "b.png"], "b.png: this is the input"),
+        (["-i", ".", "--export", "../in.png"], "a.png: this is the input"),
+        (["-i", "a.png", "--export", "c.png", "--screenshot", "c.png"], "c.png: two results"),
+    ],
+)
+def test_no_input_is_overwritten(small_file, tmp_path, capsys, monkeypatch, arguments, words):
+    before = {name: write_picture(tmp_path / "in" / name).read_bytes() for name in ("a.png", "b.png")}
+    monkeypatch.chdir(tmp_path / "in")
+    assert command_line("-m", small_file, "-d", "cpu", "-b", SIZE, *arguments) == 1
+    captured = capsys.readouterr()
+    assert words in captured.err and captured.err.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in (tmp_path / "in").iterdir()} == before
+
+
 def test_targets():
     assert export_targets("x/room.glb", [Path("a.png")]) == [Path("x/room.glb")]
     assert export_targets("x/room.obj", [Path("a.png"), Path("a.jpg")]) == [Path("x/room/a_png.obj"), Path("x/room/a_jpg.obj")]

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 
 pytest.importorskip("skimage")
 
+import run_image
+import run_video
 from experiments import evaluate_depth
 from experiments.training.models import set_output
 from lib.demo.script import run_script
@@ -129,3 +132,22 @@ def test_training_takes_such_a_model_for_metres_alone(zoe):
     for is_metric, max_depth in ((False, None), (True, 20.0)):
         with pytest.raises(UserError, match="predicts metres from bins"):
             set_output(config, model, is_metric=is_metric, max_depth=max_depth)
+
+
+def test_the_domains_of_a_video_are_reported(zoe, tmp_path, capsys):
+    """The router looks at every frame; the pictures' results say which it was."""
+    for number in range(4):
+        write_picture(tmp_path / "frames" / f"{number}.png", make_picture(60, 80, seed=number))
+    options = ["-m", str(zoe("nk")), "-d", "cpu", "-b", "112"]
+    pictures = str(tmp_path / "frames")
+    run_image_args = run_image.parse_args(["-i", pictures, "-o", str(tmp_path / "single"), "--save", "npy", *options])
+    assert run_script(run_image.main, run_image_args) == 0
+    expected = Counter(result(tmp_path / "single", str(number))[1]["domain"] for number in range(4))
+    capsys.readouterr()
+    for domain in (None, "outdoor"):
+        more = ["--domain", domain] if domain else []
+        args = run_video.parse_args(["-i", pictures, "-o", str(tmp_path / str(domain)), "--save", "npz", *options, *more])
+        assert run_script(run_video.main, args) == 0
+        facts = json.loads(next((tmp_path / str(domain)).glob("*.json")).read_text())
+        assert facts["domains"] == (dict(expected) if domain is None else {domain: 4})
+        assert "taken as " in capsys.readouterr().out

@@ -87,13 +87,14 @@ class MadeUpFrames(FrameSource):
 
     def __init__(self, count: int, *, brightness=lambda index: index % 200, failing_at=None, error=None, hw=(48, 64)):
         super().__init__("made up", frame_rate=30.0, frame_count=count)
+        self.count = count  # frame_count is what it says; a test may make it lie
         self.brightness, self.failing_at, self.error, self.hw, self.place = brightness, failing_at, error, hw, 0
 
     def _next(self) -> Frame | None:
         index, self.place = self.place, self.place + 1
         if index == self.failing_at:
             raise self.error
-        if index >= self.frame_count:
+        if index >= self.count:
             return None
         image_bgr = np.full((*self.hw, 3), self.brightness(index), np.uint8)
         return Frame(image_bgr, index, index / self.frame_rate)
@@ -106,9 +107,10 @@ class StubModel:
     """As LoadedModel, but "depth" is the brightness of a few places of the picture. seconds: what a batch takes."""
 
     def __init__(
-        self, output: OutputKind = RELATIVE, *, seconds: float = 0.0, failing_at: int | None = None, frames_at_once: int = 1
+        self, output: OutputKind = RELATIVE, *, seconds: float = 0.0, failing_at: int | None = None, batches_at_once: int = 1
     ):
-        self.frames_at_once = frames_at_once
+        self.batches_at_once = lambda batch_size: batches_at_once
+        self.domain = None
         self.dpt_model = SimpleNamespace(output=output)
         self.seconds, self.failing_at, self.batches = seconds, failing_at, []
 
@@ -122,10 +124,13 @@ class StubModel:
         time.sleep(self.seconds)
         return batch.mean(dim=1) / 10  # B 3 H W -> B H W
 
-    def restore(self, prediction, image_hw):
+    def infer_with_domains(self, batch):
+        return self.infer(batch), [self.domain] * len(batch)
+
+    def restore(self, prediction, image_hw, domain=None):
         depth = cv2.resize(prediction.numpy(), image_hw[::-1], interpolation=cv2.INTER_NEAREST)
         output = self.dpt_model.output
-        return DepthMap(depth, output.quantity, output.nearest_is_largest, output.value_range)
+        return DepthMap(depth, output.quantity, output.nearest_is_largest, output.value_range, domain)
 
     def facts(self, image_bgr):
         return {"model": "stub", "weights": "none", "network_size": {"height": 6, "width": 8}}

@@ -23,7 +23,7 @@ from experiments.training.models import freeze, make_model, make_optimizers, par
 from experiments.training.processes import Processes
 from experiments.training.records import STATE, Clock, Records, check_same_run, load_state, options_of, save_state
 from experiments.training.sources import SceneSource, make_source
-from experiments.training.validation import make_examples, validate
+from experiments.training.validation import is_trained_on, make_examples, validate
 from lib.checkpoints.files import save_dpt
 from lib.errors import UserError
 from lib.image_processor import DPTImageProcessor, PictureRule
@@ -105,9 +105,10 @@ class Training:
         self.records = self.examples = None
         if is_first:
             scenes = SceneSource(seed=0, size_hw=tuple(args.size), device=args.render_device)
-            self.examples = make_examples(
-                args.val_data or args.data[0], scenes, self.imgproc, args.val_count, scale=args.scale
-            )
+            val_data = args.val_data or args.data[0]
+            self.examples = make_examples(val_data, scenes, self.imgproc, args.val_count, scale=args.scale)
+            if is_trained_on(val_data, args.data, scale=args.scale):
+                print(f"{val_data}: the best model is chosen by pictures that it learns from; hold some out, with --val_data")
             self.records = Records(self.folder, options_of(args), step=self.step, tensorboard=args.tensorboard)
             print(self.describe(), flush=True)
         train_mode(self.model)

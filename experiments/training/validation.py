@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.datasets import SampleError
+from experiments.datasets import SampleError, open_dataset
 from experiments.metrics import align, depth_metrics
 from experiments.training.sources import NUM_VALIDATION_SCENES, SceneSource, open_and_report, split_spec
 from lib.demo.colour import Look, paint_depth
@@ -70,6 +70,19 @@ def make_examples(
     if split_spec(spec)[0] == "procedural":
         return scene_examples(source, imgproc, count)
     return file_examples(spec, imgproc, count, scale=scale)
+
+
+def is_trained_on(spec: str, data: Sequence[str], *, scale: float | None) -> bool:
+    """Whether some of the validation pictures of --val_data are also among those of --data: most kinds have no splits."""
+    if split_spec(spec)[0] == "procedural":
+        return False
+
+    def paths(spec: str, split: str) -> set:
+        kind, path = split_spec(spec)
+        return set(open_dataset(kind, path, split=split, scale=scale if kind == "folder" else None).picture_paths)
+
+    trained_on = [other for other in data if split_spec(other)[0] != "procedural"]
+    return any(paths(spec, "test") & paths(other, "train") for other in trained_on)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +143,8 @@ def load_engine(path: Path, args: argparse.Namespace) -> tuple[EngineModel, DPTI
     if args.device not in (None, "cpu"):
         raise UserError(f"-d {args.device}: engines run on the CPU here; leave -d out, or leave --engine out")
     engine = args.engine or default_engine()
+    if find_spec(engine) is None:  # before minutes of exporting
+        raise UserError(f"the engine {engine} is not installed: {INSTALL}")
     if path.suffix.lower() != ".onnx":
         path = exported_once(path, model_type=args.model_type)
     elif args.model_type is not None:
@@ -150,9 +152,7 @@ def load_engine(path: Path, args: argparse.Namespace) -> tuple[EngineModel, DPTI
     model = EngineModel(path, engine=engine, dtype=args.engine_dtype)
     print(one_line(f"{path.name}: {model.facts.summary}"))
     print(f"Running by {model.title}")
-    rule = model.facts.rule
-    padded, averaged = rule.reflect_padding and not args.no_pad, rule.flip_average and not args.no_flip
-    rule = replace(rule, reflect_padding=padded, flip_average=averaged)
+    rule = model.facts.rule.without(padding=args.no_pad, flip=args.no_flip)
     return model, processor_of(model.facts, rule), model.facts.name
 
 
@@ -165,8 +165,6 @@ def processor_of(facts: OnnxFacts, rule: PictureRule) -> DPTImageProcessor:
 
 def default_engine() -> str:
     """The first of ENGINES that is installed."""
-    from importlib.util import find_spec
-
     for engine in ENGINES:
         if find_spec(engine) is not None:
             return engine

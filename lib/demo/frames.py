@@ -74,8 +74,8 @@ class FrameSource:
 
     name: for titles and the names of results. frame_rate: frames a second, on average. frame_count: how many there
     should be; None where nobody knows, as with a camera. is_live: frames come by themselves, and cannot be had again.
-    skipped: how many could not be decoded, since the source was at its beginning. crop: a part of each frame to use (x, y, width, height) instead of the
-    whole; may be set until the first frame is read.
+    skipped: how many could not be decoded, since the source was at its beginning. crop: a part of each frame to use (x, y,
+    width, height) instead of the whole; may be set until the first frame is read.
 
     To be used by one thread at a time.
     """

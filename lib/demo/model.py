@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from ..zoedepth import ZoeDepth
 from .device import choose_placement
 from .weights import find_weights
 
-MOST_AT_ONCE = 4  # frames of a video: each needs memory for its features
+MOST_AT_ONCE = 4  # frames of a video, unless batches are larger: each needs memory for its features
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class LoadedModel:
             "use_square_sizing": self.use_square_sizing,
         }
 
-    @property
-    def frames_at_once(self) -> int:
-        """How many frames of a video the network should work on at the same time: on CPUs, each in a thread of its own."""
+    def batches_at_once(self, batch_size: int) -> int:
+        """How many batches of a video the network should work on at the same time: on CPUs several, with equal threads."""
         if not isinstance(self.dpt_model, nn.Module) or next(self.dpt_model.parameters()).device.type != "cpu":
             return 1
-        return min(torch.get_num_threads(), MOST_AT_ONCE)
+        threads, most = torch.get_num_threads(), max(MOST_AT_ONCE // batch_size, 2)
+        return max(number for number in range(1, most + 1) if threads % number == 0)
 
     def network_size(self, height: int, width: int, max_side_length: int | None = None) -> tuple[int, int]:
         """(H, W) of the network's input for a picture of height x width. max_side_length: instead of the options'."""
@@ -75,11 +75,16 @@ class LoadedModel:
 
     def infer(self, batch: Tensor) -> Tensor:
         """The second: B x 3 x H x W -> B x H x W float32 on the CPU, when it is done."""
-        return infer_batch(self.dpt_model, self.dpt_imgproc, batch)[0].float().cpu()
+        return self.infer_with_domains(batch)[0]
 
-    def restore(self, prediction: Tensor, image_hw: tuple[int, int]) -> DepthMap:
-        """The third: H x W -> the depth map at the picture's size."""
-        return restore_depth(self.dpt_model, self.dpt_imgproc, prediction, image_hw)
+    def infer_with_domains(self, batch: Tensor) -> tuple[Tensor, Sequence[str | None]]:
+        """The same, with the domain of each picture, see DepthMap."""
+        predictions, domains = infer_batch(self.dpt_model, self.dpt_imgproc, batch)
+        return predictions.float().cpu(), domains
+
+    def restore(self, prediction: Tensor, image_hw: tuple[int, int], *, domain: str | None = None) -> DepthMap:
+        """The third: H x W -> the depth map at the picture's size. domain: what the second step said."""
+        return restore_depth(self.dpt_model, self.dpt_imgproc, prediction, image_hw, domain=domain)
 
     def facts(self, image_bgr: np.ndarray, max_side_length: int | None = None) -> dict:
         """What a result should say about how it was made."""
@@ -155,7 +160,5 @@ def apply_zoedepth_options(
             apply(dpt_model, value)
         except UserError as error:
             raise UserError(f"{option}: {error}") from error
-    if not (rule.reflect_padding and args.no_pad) and not (rule.flip_average and args.no_flip):
-        return dpt_imgproc
-    padded, averaged = rule.reflect_padding and not args.no_pad, rule.flip_average and not args.no_flip
-    return DPTImageProcessor(replace(rule, reflect_padding=padded, flip_average=averaged))
+    changed = rule.without(padding=args.no_pad, flip=args.no_flip)
+    return dpt_imgproc if changed == rule else DPTImageProcessor(changed)

@@ -30,7 +30,8 @@ class CameraFrames(FrameSource):
     """The newest picture of a camera, whenever one is asked for; older ones are forgotten.
 
     Raises UserError if the camera cannot be opened, and `read` does when no picture has come for PATIENCE seconds.
-    patience: instead of PATIENCE. open_capture: number -> something with read(), get(), isOpened() and release() like cv2.VideoCapture.
+    patience: instead of PATIENCE. open_capture: number -> something with read(), get(), isOpened() and release() like
+    cv2.VideoCapture.
     """
 
     is_live = True

@@ -58,7 +58,7 @@ class VideoFile(FrameSource):
     def seek(self, index: int) -> None:
         index = max(index, 0)
         self.skipped = self.skipped if index else 0
-        if not self._index <= index < self._index + STEP_AHEAD:
+        if self._index is None or not self._index <= index < self._index + STEP_AHEAD:  # None: nothing came after a jump
             seconds = max(index - 0.5, 0) / self.frame_rate
             try:
                 self.container.seek(round(seconds / self._time_base) + self._start, stream=self.stream, backward=True)
@@ -75,12 +75,13 @@ class VideoFile(FrameSource):
     def _open(self) -> None:
         """Opens the file at its first frame."""
         try:
-            if self.path.stat().st_size == 0:
-                raise UserError(f"{self.path}: the file is empty")
-            self.container = self.av.open(str(self.path))
+            is_empty = self.path.stat().st_size == 0
+            self.container = None if is_empty else self.av.open(str(self.path))
         except (self.av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{self.path}: damaged, or not a video that FFmpeg can read ({reason})") from error
+        if is_empty:
+            raise UserError(f"{self.path}: the file is empty")
         self.stream = first_video_stream(self.container)
         if self.stream is None or self.stream.codec_context is None:
             self.container.close()

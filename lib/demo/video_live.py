@@ -16,7 +16,10 @@ from .video_normalise import Cuts, Ends, MovingEnds, choose_mode, clip_ends, fra
 
 @dataclass(frozen=True, eq=False)
 class LiveFrame:
-    """A frame with its depth. ends: mode -> (far, near), for "clip" those to use until the clip's are known. seconds: what the network took."""
+    """A frame with its depth. ends: mode -> (far, near), for "clip" those to use until the clip's are known.
+
+    seconds: what the network took.
+    """
 
     frame: Frame
     depth_map: DepthMap

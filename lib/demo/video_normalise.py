@@ -73,17 +73,37 @@ def clip_ends(
     """The ends of a clip, from frames all over it, the first pass of "clip". Leaves the source at its beginning.
 
     measure: pictures -> the ends of each. report: gets the number of frames seen and how many there will be. Raises UserError
-    for live sources, whose frames come only once.
+    for live sources, whose frames come only once, and where not one frame can be read.
     """
     if frames.is_live:
         raise UserError("--normalize clip: there is no clip yet while a camera is running; try ema")
-    places, found = sample_places(frames.frame_count or CLIP_SAMPLES[0]), []
-    for ends in measure(frame.image_bgr for frame in frames_at(frames, places)):
-        found.append(ends)
-        report(len(found), len(places))
-    report(len(places), len(places))
+    frames.seek(0)
+    frames.read()  # a source takes its size from the frame that is read first
+
+    def look_at(places: list[int]) -> list[Ends]:
+        found = []
+        for ends in measure(frame.image_bgr for frame in frames_at(frames, places)):
+            found.append(ends)
+            report(len(found), len(places))
+        report(len(places), len(places))
+        return found
+
+    places = sample_places(frames.frame_count or 0)
+    found = look_at(places) if places else []
+    if len(found) < max(min(len(places), CLIP_SAMPLES[0]), 1):  # it does not say how long it is, or ends far earlier
+        found = look_at(sample_places(count_frames(frames, report)))
     frames.seek(0)
     return union(found, nearest_is_largest=nearest_is_largest) if found else (0.0, 0.0)
+
+
+def count_frames(frames: FrameSource, report: Callable[[int, int], None]) -> int:
+    """How many frames there really are, by reading all of them."""
+    frames.seek(0)
+    count = 0
+    for count, _ in enumerate(frames, start=1):
+        if count % FRAMES_PER_SAMPLE == 0:
+            report(0, count)
+    return count
 
 
 def frames_at(frames: FrameSource, places: Iterable[int]) -> Iterator[Frame]:

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -80,6 +81,7 @@ class VideoOutput:
     def __init__(self, paths: dict[str, Path], source: FrameSource, model: LoadedModel, *, side: bool, facts: dict):
         self.paths, self.source, self.model, self.side, self.facts = paths, source, model, side, facts
         self.frames, self.complete = 0, False
+        self.domains = Counter()  # of models that choose one for each frame: how many frames each had
         make_folder(paths["json"].parent)
         self.mp4 = VideoWriter(paths["mp4"], frame_rate=source.frame_rate) if "mp4" in paths else None
         self.npz = NpzWriter(paths["npz"]) if "npz" in paths else None
@@ -92,6 +94,8 @@ class VideoOutput:
         if self.frames == 0:
             self.meaning = {**self.model.facts(depth_map.depth), **meaning_of(depth_map)}
             self.write_json()  # at once: it marks the other files as ours
+        if depth_map.domain is not None:
+            self.domains[depth_map.domain] += 1
         if self.mp4 is not None:
             picture = side_by_side(frame.image_bgr, result.colour_bgr) if self.side else result.colour_bgr
             self.mp4.write(picture, seconds=frame.seconds)
@@ -125,6 +129,7 @@ class VideoOutput:
             "frames": self.frames,
             "skipped": self.source.skipped,
             "complete": self.complete,
+            **({"domains": dict(self.domains)} if self.domains else {}),
         }
         if self.depth16 is not None:
             sidecar["formula"] = "value = depth16 * scale + offset"

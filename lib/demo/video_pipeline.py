@@ -8,13 +8,14 @@ Each bar but the last is a thread with a short queue behind it. Memory does not 
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from ..predict import DepthMap
 from .colour import Look, paint_depth
 from .frames import Frame, FrameSource
@@ -46,13 +47,14 @@ class DepthFrame:
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """A frame after the network. prediction: H x W float32 on the CPU."""
+    """A frame after the network. prediction: H x W float32 on the CPU. domain: see DepthMap."""
 
     frame: Frame
     image_hw: tuple[int, int]
     prediction: Tensor
     ends: Ends
     is_cut: bool
+    domain: str | None
 
 
 @dataclass
@@ -67,6 +69,8 @@ class VideoDepth:
     keep_pictures: bool = True
     report_clip: Callable[[int, int], None] = lambda done, total: None
     frames_done: int = 0
+    batches_at_once: int = field(default=1, init=False)  # and below, threads for each: known once it runs
+    threads_each: int = field(default=1, init=False)
 
     @property
     def nearest_is_largest(self) -> bool:
@@ -74,12 +78,16 @@ class VideoDepth:
 
     @contextmanager
     def run(self, source: FrameSource) -> Iterator[Iterator[DepthFrame]]:
-        """The depth of all frames, in order, for a `with` block; its end, by whatever error, ends all threads."""
-        self.workers, threads = self.model.frames_at_once, torch.get_num_threads()
-        self.threads_each = max(threads // self.workers, 1)
+        """The depth of all frames, in order, for a `with` block; its end, by whatever error, ends all threads.
+
+        On CPUs, threads that begin meanwhile find a smaller number of PyTorch threads; afterwards it is what it was before.
+        """
+        threads = torch.get_num_threads()
+        self.batches_at_once = self.model.batches_at_once(self.batch_size)
+        self.threads_each = max(threads // self.batches_at_once, 1)
         stop = threading.Event()
         with ExitStack() as stack:
-            stack.callback(torch.set_num_threads, threads)  # which the workers change for all threads to come
+            stack.callback(torch.set_num_threads, threads)  # which the workers change for all threads that begin later
             fixed = self.fixed_ends(source)
 
             def ahead(items: Iterator, name: str) -> RunAhead:
@@ -110,9 +118,10 @@ class VideoDepth:
         """infer(...) of each, in order. Several frames at the same time, where the model says that this is quicker.
 
         On a CPU, a network whose work is shared out anew in every layer waits for the slowest thread in every layer, and the
-        threads that decode and encode slow one of them down at any moment. Frames that each have a thread of their own don't wait.
+        threads that decode and encode slow one of them down at any moment. Frames with threads of their own do not wait.
         """
-        return map_in_order(infer, tensors, workers=self.workers, prepare=partial(torch.set_num_threads, self.threads_each))
+        prepare = partial(torch.set_num_threads, self.threads_each)
+        return map_in_order(infer, tensors, workers=self.batches_at_once, prepare=prepare)
 
     def prepare(self, batch: Sequence[Frame]) -> Tensor:
         return self.model.prepare([frame.image_bgr for frame in batch])
@@ -120,13 +129,17 @@ class VideoDepth:
     def infer(self, tensors: Iterator[tuple[Sequence[Frame], Tensor]]) -> Iterator[Predicted]:
         """Frames with what the network says. Pictures that nobody needs any more are let go."""
         cuts = Cuts()
-        for batch, predictions in self.infer_in_order(lambda item: (item[0], self.model.infer(item[1])), tensors):
-            for frame, prediction in zip(batch, predictions, strict=True):
+
+        def infer_batch(item: tuple[Sequence[Frame], Tensor]) -> Iterator[tuple[Frame, Tensor, str | None]]:
+            return zip(item[0], *self.model.infer_with_domains(item[1]), strict=True)
+
+        for results in self.infer_in_order(infer_batch, tensors):
+            for frame, prediction, domain in results:
                 self.frames_done += 1
                 ends = frame_ends(prediction.numpy(), nearest_is_largest=self.nearest_is_largest)
                 is_cut = self.mode == "ema" and cuts.is_cut(frame.image_bgr)
                 kept = frame if self.keep_pictures else replace(frame, image_bgr=NO_PICTURE)
-                yield Predicted(kept, frame.image_bgr.shape[:2], prediction.clone(), ends, is_cut)
+                yield Predicted(kept, frame.image_bgr.shape[:2], prediction.clone(), ends, is_cut, domain)
 
     def add_ends(self, items: Iterator[Predicted], fixed: Ends | None, *, ahead: int) -> Iterator[tuple[Predicted, Ends]]:
         if self.mode == "ema":
@@ -135,7 +148,7 @@ class VideoDepth:
 
     def finish(self, item: Predicted, ends: Ends) -> DepthFrame:
         """Back to the frame's size, and into colours."""
-        depth_map = self.model.restore(item.prediction, item.image_hw)
+        depth_map = self.model.restore(item.prediction, item.image_hw, domain=item.domain)
         if not self.paint:
             return DepthFrame(item.frame, depth_map, ends)
         paint = partial(paint_depth, nearest_is_largest=depth_map.nearest_is_largest, ends=ends)
@@ -143,12 +156,17 @@ class VideoDepth:
 
 
 def in_batches(source: FrameSource, batch_size: int) -> Iterator[list[Frame]]:
-    """Frames, so many at a time; the last batch may be smaller."""
-    batch = []
-    for frame in source:
-        batch.append(frame)
-        if len(batch) == batch_size:
-            yield batch
-            batch = []
+    """Frames, so many at a time; the last batch may be smaller, also where the source fails (an unplugged camera)."""
+    batch, failure = [], None
+    try:
+        for frame in source:
+            batch.append(frame)
+            if len(batch) == batch_size:
+                yield batch
+                batch = []
+    except UserError as error:
+        failure = error
     if batch:
         yield batch
+    if failure is not None:
+        raise failure

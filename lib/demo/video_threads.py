@@ -105,15 +105,23 @@ def map_in_order(
 
     An error of `work` or of the items is raised where its result would have come, and ends the threads.
     """
+    items, failure = iter(items), None
     with ThreadPoolExecutor(workers, thread_name_prefix="worker", initializer=prepare) as pool:
         waiting = deque()
         try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
+            while failure is None:
+                try:
+                    waiting.append(pool.submit(work, next(items)))
+                except StopIteration:
+                    break
+                except Exception as error:  # what came before it is still to be handed out
+                    failure = error
                 if len(waiting) > workers:  # all are busy, and one item waits for the first of them
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+            if failure is not None:
+                raise failure
         finally:
             for future in waiting:
                 future.cancel()

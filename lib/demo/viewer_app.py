@@ -81,7 +81,7 @@ def export_all(args: argparse.Namespace) -> int:
     from .model import load_model
     from .pictures import find_pictures
     from .script import is_out_of_memory, out_of_memory_message
-    from .viewer_export import export_targets, write_exports
+    from .viewer_export import check_targets, export_targets, write_exports
     from .viewer_inputs import choose_crop, read_still
     from .viewer_player import first_focal, first_step
 
@@ -96,6 +96,8 @@ def export_all(args: argparse.Namespace) -> int:
     }
     relatives = [file.relative for file in files]
     plans = {kind: [export_targets(output, relatives) for output in some] for kind, some in outputs.items()}
+    masks = [Path(args.mask_path)] if args.mask_path is not None else []
+    check_targets([path for some in plans.values() for plan in some for path in plan], [*(file.path for file in files), *masks])
     if args.crop and len(files) > 1:
         raise UserError("--crop takes one picture, not several")
     region = choose_crop(read_still(files[0]).image_bgr, "Choose a region") if args.crop else None

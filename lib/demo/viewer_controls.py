@@ -150,7 +150,7 @@ class Controls:
         self.handles["Reset"].on_click(lambda _: self.reset())
 
     def bind(self, name: str, act: Callable[[viser.GuiEvent], None]) -> None:
-        """Lets a button, or a choice that is no setting of the scene, do something. Names that are not there are passed over."""
+        """Lets a button, or a choice that is no setting of the scene, do something. Names that are not there do nothing."""
         handle = self.handles.get(name)
         if isinstance(handle, viser.GuiButtonHandle | viser.GuiButtonGroupHandle):
             handle.on_click(act)

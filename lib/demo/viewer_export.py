@@ -1,6 +1,7 @@
 """Files of a 3D scene, from the command line and from the page: meshes, points, depth, drawings, turntable videos."""
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -80,6 +81,19 @@ def check_outputs(outputs: Sequence[str], formats: Sequence[str], option: str) -
         if Path(output).suffix.lower().removeprefix(".") not in formats:
             endings = ", ".join(f".{name}" for name in formats)
             raise UserError(f"{option} {output}: expected a file name that ends in {endings}")
+
+
+def check_targets(targets: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Raises UserError where a result would overwrite one of the inputs, or another result."""
+    written = set()
+    taken = {os.path.realpath(path) for path in inputs}
+    for path in targets:
+        name = os.path.realpath(path)
+        if name in taken:
+            raise UserError(f"{path}: this is the input, which would be overwritten; choose another name")
+        if name in written:
+            raise UserError(f"{path}: two results would have this name; choose another one for one of them")
+        written.add(name)
 
 
 def write_exports(shot: Shot, settings: Settings, targets: dict[str, Sequence[Path]], report: Callable[[Path], None]) -> None:

@@ -24,8 +24,8 @@ HINTS = {
     "Far": "Relative models: the distance in metres that the farthest value gets. Metric models: what is farther is left out. "
     "Always kept beyond Near.",
     "Scale": "Multiplies the values, before they become metres.",
-    "Shift": "Is added to the values, after the scale. With a wrong one, a relative model's scene is stretched or squeezed: right "
-    "angles come out too sharp or too blunt.",
+    "Shift": "Is added to the values, after the scale. With a wrong one, a relative model's scene is stretched or squeezed: "
+    "right angles come out too sharp or too blunt.",
     "Model input": "The longer side of what the network sees, in pixels: larger shows more detail and takes longer.",
     "Field of view": "The angle that the picture covers from left to right, in degrees. Too wide makes the scene shallow, too "
     "narrow makes it deep.",

@@ -30,7 +30,7 @@ UNIT_MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0}  # PLANE_UNIT: inch, centimetre, m
 
 @dataclass(frozen=True, eq=False)
 class Still:
-    """A picture before its depth is known. focal: in pixels of the full picture, None if nothing tells. The rest: see `Shot`."""
+    """A picture before its depth is known. focal: in pixels of the full picture, None if nothing tells; else see `Shot`."""
 
     image_bgr: np.ndarray
     name: str
