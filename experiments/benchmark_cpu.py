@@ -60,22 +60,27 @@ def measure_speed(names: Sequence[str], args: argparse.Namespace) -> str:
             "cached": lambda ours=ours, image=image: ours.inference(image),
             "uncached": lambda uncached=uncached, image=image: uncached.inference(image),
         }
+        if dtype == torch.float32:
+            half = copy.deepcopy(ours).bfloat16()
+            contestants["bfloat16"] = lambda half=half, image=image: half.inference(image)
         seconds = time_in_turn(contestants, pairs=args.pairs, synchronize=synchronizer(device))
         full = ours.cache_bytes()
         ours.set_cache(True, small=True)
         ours.inference(image)
         ratios = [("cached", "transformers"), ("uncached", "transformers"), ("cached", "uncached")]
+        in_half = f"{median_ratio(seconds['bfloat16'], seconds['transformers']):.2f}" if "bfloat16" in seconds else ""
         rows.append([
             name,
             f"{image.shape[-1]}",
-            *(milliseconds(seconds[contestant]) for contestant in contestants),
+            *(milliseconds(seconds[contestant]) for contestant in ("transformers", "cached", "uncached")),
             *(f"{median_ratio(seconds[a], seconds[b]):.2f}" for a, b in ratios),
+            in_half,
             f"{full / 1e6:.1f}",
             f"{ours.cache_bytes() / 1e6:.1f}",
         ])  # fmt: skip
     return table(
         ["model", "side", "transformers ms", "cached ms", "uncached ms", "cached / transformers", "uncached / transformers",
-         "cached / uncached", "cache MB", "small cache MB"],
+         "cached / uncached", "bfloat16 / transformers in float32", "cache MB", "small cache MB"],
         rows,
     )  # fmt: skip
 
