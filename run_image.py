@@ -62,7 +62,7 @@ def save_all(args: argparse.Namespace, files: list) -> int:
     from lib.demo.colour import Look
     from lib.demo.model import load_model
     from lib.demo.pictures import read_in_batches
-    from lib.demo.save import check_overwriting, make_folder, plan_targets, save_depth
+    from lib.demo.save import check_overwriting, domains_line, make_folder, plan_targets, save_depth
 
     output_folder = Path(args.output_folder)
     targets = dict(zip(files, plan_targets([file.relative for file in files], output_folder), strict=True))
@@ -95,7 +95,7 @@ def save_all(args: argparse.Namespace, files: list) -> int:
                 progress.update()
     print(f"{len(files) - skipped} done, {skipped} skipped; results are in {output_folder}")
     if set(domains) - {None}:
-        print("taken as " + ", ".join(f"{domain}: {count}" for domain, count in domains.items()))
+        print(domains_line(domains))
     return 1 if skipped else 0
 
 

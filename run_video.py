@@ -99,6 +99,7 @@ def save_video(args: argparse.Namespace, source) -> int:
 
     from lib.demo.colour import Look
     from lib.demo.model import load_model
+    from lib.demo.save import domains_line
     from lib.demo.video_normalise import choose_mode
     from lib.demo.video_output import VideoOutput, plan_paths
     from lib.demo.video_pipeline import VideoDepth
@@ -132,7 +133,7 @@ def save_video(args: argparse.Namespace, source) -> int:
     if output.frames == 0:
         raise UserError(f"{source.name}: not one frame of it can be read")
     if output.domains:
-        print("taken as " + ", ".join(f"{domain}: {count}" for domain, count in output.domains.items()))
+        print(domains_line(output.domains))
     if len(output.domains) > 1:
         print("Metres may jump where the kind of place changes; --domain takes all frames as one.")
     where = ", ".join(str(path) for kind, path in paths.items() if kind != "json")

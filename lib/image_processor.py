@@ -265,10 +265,11 @@ class DPTImageProcessor:
         rules with antialiasing or a border of one colour, and for other pictures, everything is done here.
         """
         sizing = (max_side_length, use_square_sizing)
-        image_rgb, size = self._with_border(image_bgr, *sizing, use_padding=use_padding)
         modes = {"cv2_cubic": ("bicubic", False), "bilinear_corners": ("bilinear", True)}
-        if image_rgb.dtype != np.uint8 or self.rule.resample not in modes or self._is_padded_to_size(*sizing):
+        has_bytes = getattr(image_bgr, "dtype", None) == np.uint8
+        if not has_bytes or self.rule.resample not in modes or self._is_padded_to_size(*sizing):
             return send(self.prepare_image_bgr(image_bgr, *sizing, use_padding=use_padding), device)
+        image_rgb, size = self._with_border(image_bgr, *sizing, use_padding=use_padding)
         mode, aligns_corners = modes[self.rule.resample]
         pixels = send(torch.from_numpy(image_rgb), device).permute(2, 0, 1)[None].float()  # H0 W0 3 -> 1 3 H0 W0
         resized = F.interpolate(pixels, size=size, mode=mode, align_corners=aligns_corners) / 255  # -> 1 3 H W

@@ -40,6 +40,21 @@ class ModelType:
 V2_TAPS = {12: (2, 5, 8, 11), 24: (4, 11, 17, 23), 40: (9, 19, 29, 39)}
 DEPTH_ANYTHING_PICTURE = PictureRule(side=518, multiple=14)
 
+
+def _depth_anything_v2_metric_type(data: str, place: str, data_title: str, *, max_depth: float) -> ModelType:
+    """A row for Depth-Anything V2 fine-tuned to metres. Published folders say the place, files the data."""
+    return ModelType(
+        name=f"depth-anything-v2-metric-{data}",
+        title=f"Depth-Anything V2, metric, {place} ({data_title})",
+        family="depth-anything",
+        is_metric=True,
+        taps=V2_TAPS,
+        picture=DEPTH_ANYTHING_PICTURE,
+        file_pattern=rf"depth_anything_v2_metric_({data}|{place})",
+        max_depth=max_depth,
+    )
+
+
 MIDAS_TAPS = {12: (2, 5, 8, 11), 24: (5, 11, 17, 23)}
 
 
@@ -124,26 +139,8 @@ MODEL_TYPES = {
             picture=DEPTH_ANYTHING_PICTURE,
             file_pattern=r"depth_anything_v2(?!.*metric)",
         ),
-        ModelType(
-            name="depth-anything-v2-metric-hypersim",
-            title="Depth-Anything V2, metric, indoor (Hypersim)",
-            family="depth-anything",
-            is_metric=True,
-            taps=V2_TAPS,
-            picture=DEPTH_ANYTHING_PICTURE,
-            file_pattern=r"depth_anything_v2_metric_(hypersim|indoor)",
-            max_depth=20.0,
-        ),
-        ModelType(
-            name="depth-anything-v2-metric-vkitti",
-            title="Depth-Anything V2, metric, outdoor (Virtual KITTI 2)",
-            family="depth-anything",
-            is_metric=True,
-            taps=V2_TAPS,
-            picture=DEPTH_ANYTHING_PICTURE,
-            file_pattern=r"depth_anything_v2_metric_(vkitti|outdoor)",
-            max_depth=80.0,
-        ),
+        _depth_anything_v2_metric_type("hypersim", "indoor", "Hypersim", max_depth=20.0),
+        _depth_anything_v2_metric_type("vkitti", "outdoor", "Virtual KITTI 2", max_depth=80.0),
         _midas_type("vit", "MiDaS 3.0, DPT with a ViT", r"dpt_(vit_)?(tiny|small|base|large)_\d+", taps=MIDAS_TAPS),
         _midas_type("hybrid", "MiDaS 3.0, DPT with a hybrid of ResNet and ViT", r"dpt_hybrid", taps={12: (8, 11)}),
         _midas_type("beit", "MiDaS 3.1, DPT with a BEiT", r"dpt_beit", taps=MIDAS_TAPS),

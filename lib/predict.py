@@ -83,9 +83,9 @@ def prepare_batch(
     use_padding: bool | None = None,
     device: torch.device | None = None,
 ) -> torch.Tensor:
-    """The first step of `predict_depth_batch`: B pictures -> B x 3 x H x W on the CPU, or on a device and by that device."""
+    """The first step of `predict_depth_batch`: B pictures -> B x 3 x H x W on the CPU, or for a CUDA device there and by it."""
     prepare = dpt_imgproc.prepare_image_bgr
-    if device is not None and device.type != "cpu":
+    if device is not None and device.type == "cuda":  # others lack some of the interpolations
         prepare = partial(dpt_imgproc.prepare_on_device, device=device)
     sizing = {"max_side_length": max_side_length, "use_square_sizing": use_square_sizing}
     inputs = [prepare(image, **sizing, use_padding=use_padding) for image in images_bgr]

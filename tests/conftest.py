@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib.demo.engines import CACHE_VARIABLE
 from tests.reference import synthetic_checkpoint
 
 torch.set_num_threads(1)  # the models are tiny: more threads spend their time waiting for each other
@@ -70,7 +71,7 @@ def small_state_dict(num_blocks: int = 4) -> dict[str, torch.Tensor]:
 def no_cache_of_the_user(tmp_path_factory):
     """What engines are exported into: never the folder of whoever runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PLAIN_DPT_CACHE", str(tmp_path_factory.mktemp("engines")))
+        patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("engines")))
         yield
 
 

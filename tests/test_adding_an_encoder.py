@@ -25,8 +25,8 @@ from lib.encoders.layers import check_picture
 from lib.errors import CheckpointError
 from lib.image_processor import PictureRule
 from lib.make_dpt import make_dpt_from_state_dict, save_dpt
-from lib.predict import predict_depth
 from lib.model_types import MODEL_TYPES, ModelType
+from lib.predict import predict_depth
 from lib.releases import RELEASES, Release
 from tests.conftest import SAME, difference, make_picture
 from tests.midas import calibrate, images, seed_weights

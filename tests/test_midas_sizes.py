@@ -12,8 +12,8 @@ from lib.dpt_model import DPTModel, build_dpt
 from lib.encoders import swin
 from lib.errors import PictureError
 from lib.image_processor import DPTImageProcessor
-from lib.predict import predict_depth
 from lib.model_types import MODEL_TYPES
+from lib.predict import predict_depth
 from tests import midas
 from tests.conftest import make_picture
 from tests.reference import synthetic_checkpoint

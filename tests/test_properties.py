@@ -13,8 +13,8 @@ from lib.encoders.vit import resize_position_table
 from lib.errors import CheckpointError, PictureError, UserError
 from lib.image_processor import DPTImageProcessor, PictureRule, fit_size
 from lib.make_dpt import make_dpt_from_state_dict
-from lib.predict import predict_depth
 from lib.model_types import MODEL_TYPES, type_from_file_name
+from lib.predict import predict_depth
 from lib.releases import RELEASES
 
 FITS = ["lower_bound", "upper_bound", "minimal", "stretch"]

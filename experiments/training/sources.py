@@ -142,10 +142,15 @@ def split_spec(spec: str) -> tuple[str, str]:
     raise UserError(f"--data {spec}: expected procedural, or one of {kinds}")
 
 
-def open_and_report(spec: str, *, split: str, scale: float | None) -> DepthDataset:
-    """The data set that a "KIND:PATH" names; rows of its list that cannot be used are printed."""
+def open_spec(spec: str, *, split: str, scale: float | None) -> DepthDataset:
+    """The data set that a "KIND:PATH" names. scale: of those kinds that take one."""
     kind, path = split_spec(spec)
-    dataset = open_dataset(kind, path, split=split, scale=scale if kind == "folder" else None)
+    return open_dataset(kind, path, split=split, scale=scale if kind == "folder" else None)
+
+
+def open_and_report(spec: str, *, split: str, scale: float | None) -> DepthDataset:
+    """The same; rows of its list that cannot be used are printed."""
+    dataset = open_spec(spec, split=split, scale=scale)
     for problem in dataset.problems:
         print(f"Skipped: {problem}", file=sys.stderr)
     return dataset

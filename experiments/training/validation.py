@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.datasets import SampleError, open_dataset
+from experiments.datasets import SampleError
 from experiments.metrics import align, depth_metrics
-from experiments.training.sources import NUM_VALIDATION_SCENES, SceneSource, open_and_report, split_spec
+from experiments.training.sources import NUM_VALIDATION_SCENES, SceneSource, open_and_report, open_spec, split_spec
 from lib.demo.colour import Look, paint_depth
 from lib.errors import UserError
 from lib.image_processor import DPTImageProcessor
@@ -76,13 +76,9 @@ def is_trained_on(spec: str, data: Sequence[str], *, scale: float | None) -> boo
     """Whether some of the validation pictures of --val_data are also among those of --data: most kinds have no splits."""
     if split_spec(spec)[0] == "procedural":
         return False
-
-    def paths(spec: str, split: str) -> set:
-        kind, path = split_spec(spec)
-        return set(open_dataset(kind, path, split=split, scale=scale if kind == "folder" else None).picture_paths)
-
-    trained_on = [other for other in data if split_spec(other)[0] != "procedural"]
-    return any(paths(spec, "test") & paths(other, "train") for other in trained_on)
+    validated_on = set(open_spec(spec, split="test", scale=scale).picture_paths)
+    others = (other for other in data if split_spec(other)[0] != "procedural")
+    return any(validated_on.intersection(open_spec(other, split="train", scale=scale).picture_paths) for other in others)
 
 
 @dataclass(frozen=True)

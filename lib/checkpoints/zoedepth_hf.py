@@ -3,8 +3,8 @@
 The encoder is "backbone.*", reassemble and fusion "neck.*", the core's head "relative_head.*", the rest "metric_head.*".
 """
 
-from ..image_processor import PictureRule
-from .dpt_hf import BEIT_RULES, BEIT_UNUSED, HALF, decoder_of, read_beit_encoder
+from ..model_types import ZOEDEPTH_PICTURE
+from .dpt_hf import BEIT_RULES, BEIT_UNUSED, decoder_of, read_beit_encoder
 from .keys import KeyMap
 from .layout import Layout, has_prefixes, hf_neck_rules, qkv_parts
 from .sizes import Shapes, check_settings
@@ -71,15 +71,5 @@ LAYOUT = Layout(
         zero_key_bias_under="imgencoder.",  # the router's keys have a bias
     ),
     # transformers averages with the mirrored picture only where somebody asks for it
-    picture=PictureRule(
-        side=384,
-        width=512,
-        multiple=32,
-        fit="minimal",
-        resample="bilinear_corners",
-        mean=HALF,
-        std=HALF,
-        restore="bicubic",
-        reflect_padding=True,
-    ),
+    picture=ZOEDEPTH_PICTURE.without(padding=False, flip=True),
 )

@@ -45,7 +45,7 @@ class EngineModel:
         try:
             self.network = run_class(path, dtype=dtype, num_threads=num_threads or torch.get_num_threads())
         except ImportError as error:
-            raise UserError(f"the engine {engine} is not installed: {INSTALL}") from error
+            raise not_installed(engine) from error
         except Exception as error:
             raise UserError(f"{path}: {engine} cannot run this file ({error})") from error
         self.title = f"{self.network.title} on the CPU in {dtype}"
@@ -144,7 +144,7 @@ def load_engine(path: Path, args: argparse.Namespace) -> tuple[EngineModel, DPTI
         raise UserError(f"-d {args.device}: engines run on the CPU here; leave -d out, or leave --engine out")
     engine = args.engine or default_engine()
     if find_spec(engine) is None:  # before minutes of exporting
-        raise UserError(f"the engine {engine} is not installed: {INSTALL}")
+        raise not_installed(engine)
     if path.suffix.lower() != ".onnx":
         path = exported_once(path, model_type=args.model_type)
     elif args.model_type is not None:
@@ -161,6 +161,11 @@ def processor_of(facts: OnnxFacts, rule: PictureRule) -> DPTImageProcessor:
     if facts.takes_pictures:
         return WholePictureProcessor(rule)
     return FixedSizeProcessor(rule, facts.fixed_hw) if facts.fixed_hw else DPTImageProcessor(rule)
+
+
+def not_installed(engine: str) -> UserError:
+    """The error for an engine that is not there."""
+    return UserError(f"the engine {engine} is not installed: {INSTALL}")
 
 
 def default_engine() -> str:

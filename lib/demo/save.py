@@ -9,7 +9,7 @@ import struct
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -108,6 +108,11 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def domains_line(domains: Mapping[str, int]) -> str:
+    """How many pictures a model with bins for several kinds of pictures took as which, for the end of a run."""
+    return "taken as " + ", ".join(f"{domain}: {count}" for domain, count in domains.items())
 
 
 def make_folder(folder: Path) -> None:

@@ -73,7 +73,7 @@ def clip_ends(
     """The ends of a clip, from frames all over it, the first pass of "clip". Leaves the source at its beginning.
 
     measure: pictures -> the ends of each. report: gets the number of frames seen and how many there will be. Raises UserError
-    for live sources, whose frames come only once, and where not one frame can be read.
+    for live sources, whose frames come only once.
     """
     if frames.is_live:
         raise UserError("--normalize clip: there is no clip yet while a camera is running; try ema")

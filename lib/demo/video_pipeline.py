@@ -157,16 +157,16 @@ class VideoDepth:
 
 def in_batches(source: FrameSource, batch_size: int) -> Iterator[list[Frame]]:
     """Frames, so many at a time; the last batch may be smaller, also where the source fails (an unplugged camera)."""
-    batch, failure = [], None
+    batch = []
     try:
         for frame in source:
             batch.append(frame)
             if len(batch) == batch_size:
                 yield batch
                 batch = []
-    except UserError as error:
-        failure = error
+    except UserError:
+        if batch:
+            yield batch
+        raise
     if batch:
         yield batch
-    if failure is not None:
-        raise failure
